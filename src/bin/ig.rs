@@ -1,0 +1,3 @@
+//! The `ig` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! From a gadget’s source directory to an OCI image: clang, metadata, packing.

@@ -1,0 +1,1 @@
+//! The `ig` command line: one file per command.

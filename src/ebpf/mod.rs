@@ -1,0 +1,1 @@
+//! Loading a gadget’s eBPF object: BTF, markers, variables, maps, attachment and event buffers.

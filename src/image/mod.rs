@@ -1,0 +1,1 @@
+//! Gadget images: references, manifests, the local store, registries, trust and the bundled catalogue.

@@ -1,0 +1,28 @@
+//! Build, run and share eBPF programs ("gadgets") packed as OCI images.
+//!
+//! One event goes through this crate as
+//!
+//! ```text
+//! eBPF program ─► ring/perf buffer ─► packet ─► pipeline (enrich → format → filter → sort → limit) ─► sink
+//! ```
+//!
+//! and one gadget, from author to machine, as
+//!
+//! ```text
+//! program.bpf.c + gadget.yaml ─► build ─► OCI image ─► registry / store ─► verify ─► load ─► attach ─► run
+//! ```
+//!
+//! Each module is one room of that house; `docs/architecture.md` tells which.
+
+pub mod build;
+pub mod cli;
+pub mod containers;
+pub mod data;
+pub mod ebpf;
+pub mod error;
+pub mod gadget;
+pub mod image;
+pub mod operators;
+pub mod output;
+
+pub use error::{Error, ErrorKind, Result, ResultExt};

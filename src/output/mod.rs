@@ -1,0 +1,1 @@
+//! Encoders from packets to text: columns, JSON, YAML. They encode into buffers; sinks write.
