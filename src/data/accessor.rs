@@ -30,7 +30,7 @@ impl Accessor {
     #[inline]
     pub fn bytes<'e>(&self, element: &'e Element) -> &'e [u8] {
         match self.place {
-            Place::Fixed { offset, len } => element.fixed(offset, len),
+            Place::Fixed { offset, len } | Place::Bits { offset, len, .. } => element.fixed(offset, len),
             Place::Slot(slot) => element.slot(slot),
             Place::Nowhere => &[],
         }
@@ -49,7 +49,10 @@ impl Accessor {
     /// Whether a bool field is true, that is, its byte equals 1.
     #[inline]
     pub fn bool(&self, element: &Element) -> bool {
-        self.bytes(element) == [1]
+        match self.place {
+            Place::Bits { .. } => self.bits(element) & 1 == 1,
+            _ => self.bytes(element) == [1],
+        }
     }
 
     /// The value of an integer field as a 64-bit pattern: sign-extended if the kind is signed. 0 if the field's width is not
@@ -57,6 +60,15 @@ impl Accessor {
     #[inline]
     pub fn bits(&self, element: &Element) -> u64 {
         let signed = matches!(self.kind, Kind::One(scalar) if scalar.is_signed());
+        if let Place::Bits {
+            offset,
+            len,
+            shift,
+            width,
+        } = self.place
+        {
+            return cut_bits(element.fixed(offset, len), shift, width, signed);
+        }
         match *self.bytes(element) {
             [a] if signed => i64::from(a as i8) as u64,
             [a] => u64::from(a),
@@ -93,6 +105,7 @@ impl Accessor {
     pub fn set(&self, element: &mut Element, value: &[u8]) -> Result<()> {
         match self.place {
             Place::Nowhere => Err(Error::invalid("field cannot contain a value")),
+            Place::Bits { .. } => Err(Error::invalid("bitfields cannot be set")),
             Place::Slot(slot) => {
                 element.write_slot(slot, |buffer| buffer.extend_from_slice(value));
                 Ok(())
@@ -135,6 +148,20 @@ impl Accessor {
         if let Place::Slot(slot) = self.place {
             element.write_slot(slot, write);
         }
+    }
+}
+
+/// `width` bits of little-endian `bytes` (at most 8) after the lowest `shift`.
+fn cut_bits(bytes: &[u8], shift: u8, width: u8, signed: bool) -> u64 {
+    let mut word = [0; 8];
+    let len = bytes.len().min(8);
+    word[..len].copy_from_slice(&bytes[..len]);
+    let unused = 64 - u32::from(width).clamp(1, 64);
+    let value = (u64::from_le_bytes(word) >> (shift & 63)) << unused;
+    if signed {
+        ((value as i64) >> unused) as u64
+    } else {
+        value >> unused
     }
 }
 
@@ -188,7 +215,7 @@ macro_rules! integer_value {
                 kind == Kind::One(Scalar::$scalar)
             }
             #[inline]
-            fn read<'e>(accessor: &Accessor, element: &'e Element) -> $type {
+            fn read(accessor: &Accessor, element: &Element) -> $type {
                 accessor.bits(element) as $type
             }
         }
@@ -202,7 +229,7 @@ impl Value for bool {
     fn accepts(kind: Kind) -> bool {
         kind == Kind::One(Scalar::Bool)
     }
-    fn read<'e>(accessor: &Accessor, element: &'e Element) -> bool {
+    fn read(accessor: &Accessor, element: &Element) -> bool {
         accessor.bool(element)
     }
 }
@@ -212,7 +239,7 @@ impl Value for f64 {
     fn accepts(kind: Kind) -> bool {
         matches!(kind, Kind::One(Scalar::Float32 | Scalar::Float64))
     }
-    fn read<'e>(accessor: &Accessor, element: &'e Element) -> f64 {
+    fn read(accessor: &Accessor, element: &Element) -> f64 {
         accessor.f64(element)
     }
 }

@@ -77,6 +77,13 @@ pub(super) enum Place {
     Nowhere,
     /// In the fixed part, at this byte offset.
     Fixed { offset: u32, len: u32 },
+    /// In some bits of the fixed part: those that remain of the (little-endian) bytes after a shift, cut to a width.
+    Bits {
+        offset: u32,
+        len: u32,
+        shift: u8,
+        width: u8,
+    },
     /// In the slot of this number; any length.
     Slot(u32),
 }
@@ -287,6 +294,8 @@ pub struct StaticField {
     pub offset: u32,
     /// Size in bytes.
     pub size: u32,
+    /// Of a bitfield: how many low bits of the bytes to skip, and how many bits there are.
+    pub bits: Option<(u8, u8)>,
     /// Index of the parent in the same list.
     pub parent: Option<usize>,
     /// Tags in order.

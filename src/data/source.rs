@@ -245,9 +245,17 @@ impl DataSource {
                 size: member.size,
                 offset: member.offset,
                 payload,
-                place: Place::Fixed {
-                    offset: base + member.offset,
-                    len: member.size,
+                place: match member.bits {
+                    None => Place::Fixed {
+                        offset: base + member.offset,
+                        len: member.size,
+                    },
+                    Some((shift, width)) => Place::Bits {
+                        offset: base + member.offset,
+                        len: member.size,
+                        shift,
+                        width,
+                    },
                 },
                 order: 0,
                 parent,

@@ -10,6 +10,7 @@ fn member(name: &str, kind: Kind, offset: u32, size: u32) -> StaticField {
         kind,
         offset,
         size,
+        bits: None,
         parent: None,
         tags: Vec::new(),
         annotations: Annotations::new(),
@@ -232,4 +233,23 @@ fn typed_accessors_check_the_kind() {
         ds.field("m").unwrap_err().to_string(),
         "field \"m\" not found in datasource test"
     );
+}
+
+#[test]
+fn bitfields_are_cut_out_of_the_bytes_they_share() {
+    let mut ds = source();
+    let mut low = member("low", Scalar::Uint32.into(), 0, 4);
+    low.bits = Some((0, 3));
+    let mut high = member("high", Scalar::Int32.into(), 0, 2);
+    high.bits = Some((3, 5));
+    let mut flag = member("flag", Scalar::Bool.into(), 1, 1);
+    flag.bits = Some((0, 1));
+    ds.add_static_fields(4, &[low, high, flag]).unwrap();
+    let mut element = Element::default();
+    element.reset(ds.layout(), &[0b1111_0101, 0b1111_1111]);
+    let read = |name: &str| ds.field(name).unwrap().any();
+    assert_eq!(read("low").bits(&element), 0b101);
+    assert_eq!(read("high").i64(&element), -2);
+    assert!(read("flag").bool(&element));
+    assert_eq!(ds.field("low").unwrap().u32().unwrap().get(&element), 0b101);
 }

@@ -1,1 +1,4 @@
 //! Loading a gadget’s eBPF object: BTF, markers, variables, maps, attachment and event buffers.
+
+pub mod btf;
+pub mod fields;
