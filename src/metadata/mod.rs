@@ -1,0 +1,3 @@
+//! What a gadget says of itself and can be told: the configuration tree, parameters, durations.
+
+pub mod params;
