@@ -37,6 +37,9 @@ pub const MNTNS_FILTER_MAP: &str = "gadget_mntns_filter_map";
 /// The constant that turns that map on.
 pub const MNTNS_FILTER_SWITCH: &str = "gadget_filter_by_mntns";
 
+/// The map of build ids, whose declared size of 0 is not for the kernel.
+pub(super) const BUILD_ID_MAP: &str = "ig_build_id";
+
 /// The type of a map, as far as markers care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapClass {

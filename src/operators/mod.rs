@@ -90,3 +90,9 @@ pub trait Instance: Send {
         Ok(())
     }
 }
+
+/// The priorities at which events pass the operators' subscriptions, lowest first.
+pub mod priority {
+    /// Enum and kernel stack texts.
+    pub const EBPF: i32 = 0;
+}
