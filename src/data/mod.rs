@@ -18,6 +18,7 @@
 mod accessor;
 mod element;
 mod field;
+mod gate;
 mod kind;
 mod pipeline;
 mod source;
@@ -28,6 +29,7 @@ mod tests;
 pub use accessor::{Accessor, Text, Typed, Value};
 pub use element::{Element, Layout};
 pub use field::{Annotations, Field, FieldId, FieldSettings, Flags, NewField, Settings, StaticField};
+pub use gate::{Gate, Verdict};
 pub use kind::{Kind, Scalar};
 pub use pipeline::{ArrayFn, ElementFn, Flow, FlushFn, Pipeline};
 pub use source::{Container, DataSource, FieldRef, SourceType};

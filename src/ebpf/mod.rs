@@ -10,6 +10,7 @@ pub mod markers;
 pub mod object;
 pub mod params;
 mod print;
+pub mod tracer;
 
 use std::path::{Path, PathBuf};
 

@@ -17,7 +17,7 @@ use super::print;
 use crate::data::{Container, DataSource, Flow, NewField, Scalar, Settings, SourceType};
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, TypeHint};
-use crate::operators::{Context, Stream, priority};
+use crate::operators::{Context, RecordIds, Stream, priority};
 use crate::{Error, Result, ResultExt};
 
 /// Prefix of the full names of an object's parameters.
@@ -45,10 +45,6 @@ pub struct TracerSource {
     pub stream: usize,
     /// The struct that an event begins with.
     pub container: Container,
-    /// Byte offset and size of the first mount namespace id in the struct.
-    pub mntns: Option<(usize, usize)>,
-    /// Byte offset of the first boot-time timestamp in the struct.
-    pub timestamp: Option<usize>,
 }
 
 /// An enum field that gets a text field beside it.
@@ -153,14 +149,16 @@ impl EbpfObject {
                     .next()
                     .map(|(_, field)| (field.offset(), field.size()))
             };
-            self.tracers.push(TracerSource {
-                map: tracer.map.clone(),
-                stream: context.streams.len(),
-                container,
+            let record = RecordIds {
                 mntns: find("type:gadget_mntns_id"),
                 timestamp: find("type:gadget_timestamp")
                     .filter(|(_, size)| *size == 8)
                     .map(|(offset, _)| offset),
+            };
+            self.tracers.push(TracerSource {
+                map: tracer.map.clone(),
+                stream: context.streams.len(),
+                container,
             });
             for (index, id) in &fields.enums {
                 if let Some(values) = EnumValues::read(btf, *id) {
@@ -168,7 +166,10 @@ impl EbpfObject {
                     enum_fields.push((context.streams.len(), first + index, *id));
                 }
             }
-            context.streams.push(Stream::new(source));
+            context.streams.push(Stream {
+                record,
+                ..Stream::new(source)
+            });
         }
         if !enums.is_empty()
             && let Some(kernel) = KernelBtf::running()?
