@@ -133,7 +133,10 @@ impl Param {
         } else if self.possible_values.iter().any(|possible| possible == value) {
             Ok(())
         } else {
-            Err(Error::invalid(format!("valid values are: {}", self.possible_values.join(", "))))
+            Err(Error::invalid(format!(
+                "valid values are: {}",
+                self.possible_values.join(", ")
+            )))
         };
         checked.map_err(|e| {
             e.context(format!(
@@ -268,19 +271,27 @@ mod tests {
 
     #[test]
     fn possible_values_win_over_the_type() {
-        let param = Param::new("x").type_hint(TypeHint::Int(64)).possible_values(["auto", "1"]);
+        let param = Param::new("x")
+            .type_hint(TypeHint::Int(64))
+            .possible_values(["auto", "1"]);
         param.validate("auto").unwrap();
         assert!(param.validate("2").is_err());
     }
 
     #[test]
     fn names_and_prefixes() {
-        let param = Param::new("map-fetch-count").prefixed("ebpf").prefixed("oci").prefixed("operator");
+        let param = Param::new("map-fetch-count")
+            .prefixed("ebpf")
+            .prefixed("oci")
+            .prefixed("operator");
         assert_eq!(param.full_name(), "operator.oci.ebpf.map-fetch-count");
         let mut values = ParamValues::new();
         values.set(param.full_name(), "3");
         values.set("operator.LocalManager.host", "true");
-        assert_eq!(values.with_prefix("operator.oci.ebpf.").get("map-fetch-count"), Some("3"));
+        assert_eq!(
+            values.with_prefix("operator.oci.ebpf.").get("map-fetch-count"),
+            Some("3")
+        );
         assert_eq!(values.with_prefix("operator.oci.ebpf.").len(), 1);
         assert!(values.is_true("operator.LocalManager.host"));
     }
@@ -302,7 +313,11 @@ mod tests {
 
         values.set("runtime-containername", "other");
         values.prepare(&params).unwrap();
-        assert_eq!(values.get("containername"), Some("web"), "the key wins over the alternative key");
+        assert_eq!(
+            values.get("containername"),
+            Some("web"),
+            "the key wins over the alternative key"
+        );
 
         values.set("max", "many");
         assert!(values.prepare(&params).is_err());

@@ -134,7 +134,10 @@ pub fn parse_bool(value: &str) -> Result<bool> {
     match lower.as_str() {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(Error::invalid(format!("expected 'true' or 'false', got: {}", go_quote(&lower)))),
+        _ => Err(Error::invalid(format!(
+            "expected 'true' or 'false', got: {}",
+            go_quote(&lower)
+        ))),
     }
 }
 
@@ -158,7 +161,11 @@ pub fn parse_int(value: &str, bits: u32) -> Result<i64> {
     let out_of_range = || number_error("ParseInt", value, "value out of range");
     let number: i64 = value.parse().map_err(|_| out_of_range())?;
     let unused = 64 - bits.clamp(1, 64);
-    if (number << unused) >> unused == number { Ok(number) } else { Err(out_of_range()) }
+    if (number << unused) >> unused == number {
+        Ok(number)
+    } else {
+        Err(out_of_range())
+    }
 }
 
 /// The base-10 unsigned integer that fits `bits` (at most 64) bits.
@@ -173,7 +180,11 @@ pub fn parse_uint(value: &str, bits: u32) -> Result<u64> {
     let out_of_range = || number_error("ParseUint", value, "value out of range");
     let number: u64 = value.parse().map_err(|_| out_of_range())?;
     let unused = 64 - bits.clamp(1, 64);
-    if (number << unused) >> unused == number { Ok(number) } else { Err(out_of_range()) }
+    if (number << unused) >> unused == number {
+        Ok(number)
+    } else {
+        Err(out_of_range())
+    }
 }
 
 /// The decimal floating-point number that is finite in `bits` (32 or 64) bits.
@@ -182,14 +193,20 @@ pub fn parse_uint(value: &str, bits: u32) -> Result<u64> {
 ///
 /// `strconv.ParseFloat: parsing "x": invalid syntax`, or `… value out of range`
 pub fn parse_float(value: &str, bits: u8) -> Result<f64> {
-    let number: f64 = value.parse().map_err(|_| number_error("ParseFloat", value, "invalid syntax"))?;
+    let number: f64 = value
+        .parse()
+        .map_err(|_| number_error("ParseFloat", value, "invalid syntax"))?;
     // Only digits can overflow: "inf" and "nan" spelled out are what the user asked for.
     let overflows = if bits == 32 {
         number.is_finite() && number.abs() > f64::from(f32::MAX)
     } else {
         number.is_infinite() && value.bytes().any(|b| b.is_ascii_digit())
     };
-    if overflows { Err(number_error("ParseFloat", value, "value out of range")) } else { Ok(number) }
+    if overflows {
+        Err(number_error("ParseFloat", value, "value out of range"))
+    } else {
+        Ok(number)
+    }
 }
 
 /// The duration of a text such as `1h2m3.5s`, `100ms` or `0`. Negative durations, which Go's syntax has, are refused
@@ -213,9 +230,13 @@ pub fn parse_duration(value: &str) -> Result<Duration> {
     }
     let mut nanos: u128 = 0;
     while !rest.is_empty() {
-        let number_len = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let number_len = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         let (number, after) = rest.split_at(number_len);
-        let unit_len = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let unit_len = after
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(after.len());
         let (unit, next) = after.split_at(unit_len);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
@@ -233,11 +254,19 @@ pub fn parse_duration(value: &str) -> Result<Duration> {
             "h" => 3600 * 1_000_000_000,
             _ => return Err(error(&format!("unknown unit {} in ", go_quote(unit)))),
         };
-        let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
+        let whole: u128 = if whole.is_empty() {
+            0
+        } else {
+            whole.parse().map_err(|_| invalid())?
+        };
         // Eighteen digits are a thousand times finer than a nanosecond of an hour; the rest cannot be seen.
         let fraction = fraction.get(..18).unwrap_or(fraction);
         let digits = u32::try_from(fraction.len()).unwrap_or(18);
-        let fraction: u128 = if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| invalid())? };
+        let fraction: u128 = if fraction.is_empty() {
+            0
+        } else {
+            fraction.parse().map_err(|_| invalid())?
+        };
         nanos = whole
             .checked_mul(scale)
             .and_then(|n| n.checked_add(fraction * scale / 10u128.pow(digits)))
@@ -412,8 +441,8 @@ mod tests {
     #[test]
     fn hints_round_trip() {
         for hint in [
-            "", "string", "bytes", "[]string", "bool", "int", "int8", "int64", "uint", "uint16", "float32", "duration", "ip",
-            "newer",
+            "", "string", "bytes", "[]string", "bool", "int", "int8", "int64", "uint", "uint16", "float32", "duration",
+            "ip", "newer",
         ] {
             assert_eq!(TypeHint::parse(hint).to_string(), hint);
         }
@@ -423,7 +452,10 @@ mod tests {
     #[test]
     fn integers_have_ranges() {
         assert_eq!(parse_int("-128", 8).unwrap(), -128);
-        assert_eq!(text(parse_int("128", 8)), r#"strconv.ParseInt: parsing "128": value out of range"#);
+        assert_eq!(
+            text(parse_int("128", 8)),
+            r#"strconv.ParseInt: parsing "128": value out of range"#
+        );
         assert_eq!(parse_int("+5", 64).unwrap(), 5);
         assert_eq!(parse_int("9223372036854775807", 64).unwrap(), i64::MAX);
         assert_eq!(
@@ -438,7 +470,10 @@ mod tests {
             text(parse_uint("4294967296", 32)),
             r#"strconv.ParseUint: parsing "4294967296": value out of range"#
         );
-        assert_eq!(text(parse_uint("-1", 32)), r#"strconv.ParseUint: parsing "-1": invalid syntax"#);
+        assert_eq!(
+            text(parse_uint("-1", 32)),
+            r#"strconv.ParseUint: parsing "-1": invalid syntax"#
+        );
         assert_eq!(parse_uint("18446744073709551615", 64).unwrap(), u64::MAX);
     }
 
@@ -502,9 +537,18 @@ mod tests {
         assert_eq!(strings.get("ds3"), None);
         assert!(text(PerDataSource::ints("ds1:10,ds2:")).starts_with(r#"converting "" to int: "#));
         assert_eq!(PerDataSource::ints("-1").unwrap().get("any"), Some(&-1));
-        assert_eq!(PerDataSource::strings("a:b:c,a:d").unwrap().get("a").map(String::as_str), Some("d"));
+        assert_eq!(
+            PerDataSource::strings("a:b:c,a:d")
+                .unwrap()
+                .get("a")
+                .map(String::as_str),
+            Some("d")
+        );
         assert!(PerDataSource::strings("").unwrap().is_empty());
-        assert_eq!(PerDataSource::durations("x:2s").unwrap().get("x"), Some(&Duration::from_secs(2)));
+        assert_eq!(
+            PerDataSource::durations("x:2s").unwrap().get("x"),
+            Some(&Duration::from_secs(2))
+        );
         assert!(text(PerDataSource::durations("2")).starts_with(r#"converting "2" to duration: "#));
     }
 
@@ -517,6 +561,9 @@ mod tests {
 
     #[test]
     fn quoting_escapes_what_a_terminal_would_obey() {
-        assert_eq!(go_quote("a\"b\\\x1b[31m\u{202e}é\n"), "\"a\\\"b\\\\\\x1b[31m\\u202eé\\n\"");
+        assert_eq!(
+            go_quote("a\"b\\\x1b[31m\u{202e}é\n"),
+            "\"a\\\"b\\\\\\x1b[31m\\u202eé\\n\""
+        );
     }
 }
