@@ -85,7 +85,6 @@ pub(super) fn normalize(command: Command) -> Command {
 pub(super) fn without_subcommands(command: &Command) -> Command {
     Command::new(command.get_name().to_owned())
         .args(command.get_arguments().cloned())
-        .no_binary_name(command.is_no_binary_name_set())
         .args_override_self(true)
         .disable_help_subcommand(true)
 }

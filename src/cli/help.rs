@@ -92,16 +92,12 @@ fn visible_subcommands(command: &Command) -> Vec<&Command> {
     commands
 }
 
-/// A positional argument in the usage line. A name that already has more than one word says all there is to say.
+/// A positional argument in the usage line: the value name as it is, else the id, in brackets when it may be left out.
 fn positional(arg: &Arg) -> String {
-    let name = arg
-        .get_value_names()
-        .and_then(|names| names.first())
-        .map_or(arg.get_id().as_str(), |name| name.as_str());
-    if arg.is_required_set() || name.contains([' ', '[']) {
-        name.to_owned()
-    } else {
-        format!("[{name}]")
+    match arg.get_value_names().and_then(|names| names.first()) {
+        Some(name) => name.to_string(),
+        None if arg.is_required_set() => arg.get_id().to_string(),
+        None => format!("[{}]", arg.get_id()),
     }
 }
 

@@ -6,11 +6,15 @@
 //! status is 0 or 1.
 
 mod completion;
+mod config;
 mod error;
 mod flags;
+mod gadget_args;
 mod help;
 mod logging;
+mod params;
 mod root;
+mod run_flags;
 mod stdout;
 mod version;
 

@@ -6,34 +6,58 @@ use std::io::Write;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command};
 
+use super::config::Config;
 use super::error::{self, Failure};
+use super::gadget_args::GadgetArgs;
 use super::stdout::stdout;
-use super::{completion, flags, help, logging, version};
+use super::{completion, config, flags, help, logging, run_flags, version};
 use crate::gadget::params::typed::go_quote;
 use crate::{Error, Result};
 
 /// What we are called in help pages and messages.
 pub(super) const NAME: &str = "ig";
 
+/// The flag that names the configuration file.
+pub(super) const CONFIG: &str = "config";
+
 /// The commands. Adding one is a line here.
 const COMMANDS: &[Entry] = &[
     Entry::new(completion::command, completion::run).with_usage(),
+    Entry::new(config::command, config::run).with_usage(),
     Entry::new(version::command, version::run).with_usage(),
 ];
 
 /// A command: its description, what it does, and how it fails.
 struct Entry {
     command: fn() -> Command,
-    run: fn(&ArgMatches) -> Result<()>,
+    run: Run,
     /// Whether the usage page follows the error when the command line is wrong.
     usage_on_error: bool,
+}
+
+enum Run {
+    /// All flags are known in advance.
+    Parsed(fn(&ArgMatches) -> Result<()>),
+    /// Some flags come from the gadget that the command line names.
+    #[expect(dead_code, reason = "`ig run` uses it")]
+    Gadget(fn(&GadgetArgs) -> Result<()>),
 }
 
 impl Entry {
     const fn new(command: fn() -> Command, run: fn(&ArgMatches) -> Result<()>) -> Self {
         Self {
             command,
-            run,
+            run: Run::Parsed(run),
+            usage_on_error: false,
+        }
+    }
+
+    /// A command that [`GadgetArgs`] reads; its `command()` need not describe any flags.
+    #[expect(dead_code, reason = "`ig run` uses it")]
+    const fn gadget(command: fn() -> Command, run: fn(&GadgetArgs) -> Result<()>) -> Self {
+        Self {
+            command,
+            run: Run::Gadget(run),
             usage_on_error: false,
         }
     }
@@ -77,6 +101,12 @@ pub(super) fn persistent_flags() -> [Arg; 5] {
         flags::text("pprof-addr", "", "Serve profiles at this address"),
     ]
     .map(|arg| arg.global(true))
+}
+
+/// The configuration file that the command line names.
+pub(super) fn config_path(matches: &ArgMatches) -> Option<&OsStr> {
+    let path = matches.get_one::<String>(CONFIG)?;
+    (!path.is_empty()).then(|| path.as_ref())
 }
 
 fn help_command() -> Command {
@@ -169,60 +199,67 @@ pub(super) fn run(args: &[OsString]) -> Result<(), Failure> {
         Failure::Usage { error, page }
     };
 
-    let mut known = located.command().clone();
-    if located.path.len() > 1 {
-        known = known.args(persistent_flags().into_iter().filter(|arg| {
-            let own = located
-                .command()
-                .get_arguments()
-                .any(|own| own.get_id() == arg.get_id());
-            !own
-        }));
-    }
+    // Logging and configuration depend on flags that stand among others which only the command can judge.
+    let known = with_root_flags(located.command());
     let early = flags::scan(&located.args, &known);
-    let verbose = match early.value("verbose") {
-        Some(value) => flags::parse_plain_bool(&value.to_string_lossy()).unwrap_or(false),
-        None => false,
+    let path = early.value(CONFIG).filter(|path| !path.is_empty());
+    let config = Config::load(path);
+    let setting = |name: &str| match (early.value(name), &config) {
+        (Some(value), _) => value.to_string_lossy().into_owned(),
+        (None, Ok(config)) => config.get(name).unwrap_or_default(),
+        (None, Err(_)) => String::new(),
     };
-    logging::init(verbose);
+    let (verbose, pprof_addr) = (setting("verbose"), setting("pprof-addr"));
+    logging::init(flags::parse_plain_bool(&verbose).unwrap_or(false));
 
     if located.path.len() == 1
         && let Some(unknown) = located.unknown
     {
-        let error = Error::invalid(format!(
-            "unknown command {} for {}",
-            go_quote(&unknown.to_string_lossy()),
-            go_quote(NAME)
-        ));
-        let page = format!("Run '{NAME} --help' for usage.");
+        let unknown = go_quote(&unknown.to_string_lossy());
         return Err(Failure::Usage {
-            error,
-            page: Some(page),
+            error: Error::invalid(format!("unknown command {unknown} for {}", go_quote(NAME))),
+            page: Some(format!("Run '{NAME} --help' for usage.")),
         });
     }
     if located.command().has_subcommands() {
-        if let Some(flag) = first_unknown_flag(&located, &known) {
-            return Err(usage_error(flag));
+        if let Some(error) = wrong_flag(&located, &known) {
+            return Err(usage_error(error));
         }
         if let Some(unknown) = located.unknown {
-            let name = go_quote(&unknown.to_string_lossy());
-            tracing::warn!("unknown command {name} for {}", go_quote(&located.name()));
+            let unknown = go_quote(&unknown.to_string_lossy());
+            tracing::warn!("unknown command {unknown} for {}", go_quote(&located.name()));
         }
-        print(&help::page(&located.path))?;
-        return Ok(());
+        return Ok(print(&help::page(&located.path))?);
     }
-    if located.command().get_name() == "help" && located.path.len() == 2 {
+    if located.name() == format!("{NAME} help") {
         return help(&root, &early.positionals);
     }
+    let config = config?;
+    if let Some(trouble) = &config.trouble {
+        tracing::warn!("{trouble}");
+    }
+    let configured = config.apply_to_root(root.clone())?;
+    let refuse_profiling = || match pprof_addr.as_str() {
+        "" => Ok(()),
+        _ => Err(Error::unsupported(
+            "flag --pprof-addr: profiles are not supported in this build",
+        )),
+    };
 
+    if let Some(Entry {
+        run: Run::Gadget(run), ..
+    }) = entry
+    {
+        refuse_profiling()?;
+        let command = flags::normalize(located.command().clone());
+        let args = GadgetArgs::new(configured, command, located.args.clone(), run_flags::params(), &config)?;
+        return Ok(run(&args)?);
+    }
     let mut line = vec![OsString::from(NAME)];
     line.extend(args.iter().cloned());
-    let matches = match root.clone().try_get_matches_from(line) {
+    let matches = match configured.try_get_matches_from(line) {
         Ok(matches) => matches,
-        Err(e) if e.kind() == ErrorKind::DisplayHelp => {
-            print(&help::page(&located.path))?;
-            return Ok(());
-        }
+        Err(e) if e.kind() == ErrorKind::DisplayHelp => return Ok(print(&help::page(&located.path))?),
         Err(e) => {
             return Err(usage_error(error::from_clap(
                 &e,
@@ -232,21 +269,36 @@ pub(super) fn run(args: &[OsString]) -> Result<(), Failure> {
             )));
         }
     };
+    refuse_profiling()?;
     match (entry, matches.subcommand()) {
-        (Some(entry), Some((_, matches))) => Ok((entry.run)(matches)?),
+        (
+            Some(Entry {
+                run: Run::Parsed(run), ..
+            }),
+            Some((_, matches)),
+        ) => Ok(run(matches)?),
         _ => Ok(print(&help::page(&located.path))?),
     }
+}
+
+/// `command` with the flags of every command, as far as it has none of the same name itself.
+fn with_root_flags(command: &Command) -> Command {
+    let missing: Vec<Arg> = persistent_flags()
+        .into_iter()
+        .filter(|arg| !command.get_arguments().any(|own| own.get_id() == arg.get_id()))
+        .collect();
+    flags::normalize(command.clone().args(missing))
 }
 
 fn entry(name: &str) -> Option<&'static Entry> {
     COMMANDS.iter().find(|entry| (entry.command)().get_name() == name)
 }
 
-/// A group of commands shows its help whatever follows, except flags that nobody knows.
-fn first_unknown_flag(located: &Located<'_>, known: &Command) -> Option<Error> {
-    let group = known.clone().no_binary_name(true).arg(Arg::new("words").num_args(0..));
-    let group = flags::without_subcommands(&group);
-    let error = group.clone().try_get_matches_from(&located.args).err()?;
+/// What is wrong with the flags after a group of commands, which for the rest shows its help whatever follows.
+fn wrong_flag(located: &Located<'_>, known: &Command) -> Option<Error> {
+    let group = flags::without_subcommands(known).arg(Arg::new("words").num_args(0..));
+    let words = std::iter::once(OsString::from(NAME)).chain(located.args.iter().cloned());
+    let error = group.try_get_matches_from(words).err()?;
     (error.kind() != ErrorKind::DisplayHelp).then(|| error::from_clap(&error, known, &located.name(), &located.args))
 }
 
