@@ -9,11 +9,15 @@ mod completion;
 mod config;
 mod error;
 mod flags;
+#[allow(dead_code, reason = "parts of `ig run`")]
 mod gadget_args;
 mod help;
+#[allow(dead_code, reason = "parts of `ig run`")]
+mod host;
 mod logging;
 mod params;
 mod root;
+#[allow(dead_code, reason = "parts of `ig run`")]
 mod run_flags;
 mod stdout;
 mod version;
