@@ -1,1 +1,5 @@
 //! One gadget: its metadata, its parameters and its life from instantiation to stop.
+
+pub mod config;
+pub mod duration;
+pub mod yaml;
