@@ -108,11 +108,13 @@ fn is_executable(file: &Path) -> bool {
 
 /// The arguments that compile `source` for `target` into `output`.
 ///
-/// `headers` is the directory that has `gadget/` (with `gadget/<arch>/vmlinux.h`) and `bpf/` in it.
+/// `headers` is the directory that has `gadget/` (with `gadget/<arch>/vmlinux.h`) and `bpf/` in it. Source names in the
+/// object do not depend on where that and the current directory are, so the same source gives the same bytes everywhere.
 pub fn arguments(target: Target, headers: &Path, source: &Path, output: &Path) -> Vec<OsString> {
-    let include = |path: &Path| {
-        let mut argument = OsString::from("-I");
+    let joined = |prefix: &str, path: &Path, suffix: &str| {
+        let mut argument = OsString::from(prefix);
         argument.push(path);
+        argument.push(suffix);
         argument
     };
     vec![
@@ -121,12 +123,18 @@ pub fn arguments(target: Target, headers: &Path, source: &Path, output: &Path) -
         "-Wall".into(),
         "-g".into(),
         "-O2".into(),
-        include(headers),
+        // For gadgets that include the system's own headers: those look for <asm/types.h>.
+        format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH).into(),
         "-D".into(),
         format!("__TARGET_ARCH_{}", target.macro_suffix()).into(),
         "-c".into(),
         source.into(),
-        include(&headers.join("gadget").join(target.name())),
+        "-I".into(),
+        headers.into(),
+        "-I".into(),
+        joined("", &headers.join("gadget").join(target.name()), "/"),
+        "-fdebug-compilation-dir=.".into(),
+        joined("-fdebug-prefix-map=", headers, "=/usr/include"),
         "-o".into(),
         output.into(),
     ]

@@ -2,3 +2,4 @@
 
 pub mod clang;
 pub mod strip;
+pub mod tar;
