@@ -1,3 +1,1 @@
 //! One gadget: its metadata, its parameters and its life from instantiation to stop.
-
-pub mod params;
