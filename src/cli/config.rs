@@ -14,8 +14,8 @@ use saphyr::{LoadableYamlNode, Scalar, Yaml};
 
 use super::stdout::stdout;
 use super::{flags, params, root, run_flags};
-use crate::gadget::params::Param;
-use crate::gadget::params::typed::{go_quote, split_list};
+use crate::metadata::params::Param;
+use crate::metadata::params::typed::{go_quote, split_list};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 const ENV_PREFIX: &str = "INSPEKTOR_GADGET_";

@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
 use super::{flags, stdout};
-use crate::gadget::params::typed::{go_quote, is_printable};
+use crate::metadata::params::typed::{go_quote, is_printable};
 use crate::{Error, Result};
 
 /// Why a command did not succeed.

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, Command};
 
-use crate::gadget::params::typed::{go_quote, parse_int};
+use crate::metadata::params::typed::{go_quote, parse_int};
 use crate::{Error, Result};
 
 /// A boolean flag that is off by default: `--name`, `--name=false`.

@@ -11,7 +11,7 @@ use clap::{Arg, ArgMatches, Command};
 
 use super::config::Config;
 use super::{error, flags, help, params, root};
-use crate::gadget::params::{Param, ParamValues};
+use crate::metadata::params::{Param, ParamValues};
 use crate::{Error, Result};
 
 /// The words after such a command, and everything needed to understand them.
@@ -190,7 +190,7 @@ const IMAGE: &str = "image";
 mod tests {
     use super::*;
     use crate::cli::run_flags;
-    use crate::gadget::params::TypeHint;
+    use crate::metadata::params::TypeHint;
 
     fn args(line: &str) -> GadgetArgs {
         let args = line.split_whitespace().map(OsString::from).collect();

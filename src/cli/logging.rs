@@ -14,7 +14,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::error::for_terminal;
-use crate::gadget::params::typed::go_quote;
+use crate::metadata::params::typed::go_quote;
 
 /// Messages of targets below this one are ours.
 const OUR_TARGET: &str = env!("CARGO_CRATE_NAME");

@@ -13,8 +13,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::flags;
-use crate::gadget::params::typed::{go_quote, is_true, parse_int};
-use crate::gadget::params::{Param, ParamValues, TypeHint};
+use crate::metadata::params::typed::{go_quote, is_true, parse_int};
+use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
 
 /// No parameter's file needs more, and `@/dev/zero` must end.

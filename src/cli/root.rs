@@ -11,7 +11,7 @@ use super::error::{self, Failure};
 use super::gadget_args::GadgetArgs;
 use super::stdout::stdout;
 use super::{completion, config, flags, help, logging, run_flags, version};
-use crate::gadget::params::typed::go_quote;
+use crate::metadata::params::typed::go_quote;
 use crate::{Error, Result};
 
 /// What we are called in help pages and messages.

@@ -1,7 +1,7 @@
 //! The flags of `ig run` that do not depend on a gadget: a table of [`Param`]s, and which of them this version cannot serve.
 
-use crate::gadget::params::typed::parse_size;
-use crate::gadget::params::{Param, ParamValues, TypeHint};
+use crate::metadata::params::typed::parse_size;
+use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
 
 /// Full name of `--timeout`, in seconds.
