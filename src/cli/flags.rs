@@ -460,4 +460,47 @@ mod tests {
         assert_eq!(matches.get_one::<String>("timeout").unwrap(), "7");
         assert_eq!(matches.get_one::<String>("runtimes").unwrap(), "--x");
     }
+
+    #[test]
+    fn lists_accumulate_and_shared_flags_may_be_redefined() {
+        let root = normalize(
+            Command::new("ig")
+                .arg(switch("verbose", "").short('v').global(true))
+                .subcommand(
+                    Command::new("pull").arg(
+                        Arg::new("from")
+                            .long("from")
+                            .value_delimiter(',')
+                            .action(ArgAction::Append),
+                    ),
+                )
+                .subcommand(Command::new("list").arg(switch("verbose", "").short('v'))),
+        );
+        let matches = root
+            .clone()
+            .try_get_matches_from(["ig", "pull", "--from", "a,b", "--from=c"])
+            .unwrap();
+        let from: Vec<&String> = matches.subcommand().unwrap().1.get_many("from").unwrap().collect();
+        assert_eq!(from, ["a", "b", "c"]);
+        let matches = root.try_get_matches_from(["ig", "list", "-v"]).unwrap();
+        assert!(matches.subcommand().unwrap().1.get_flag("verbose"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_command_line_panics(args in proptest::collection::vec("(--?)?[vtrxé=-]{0,4}[a-z=]{0,3}", 0..6)) {
+            let args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
+            let command = known().arg(Arg::new("image").num_args(0..));
+            let found = scan(&args, &command);
+            // What the scan calls known is indeed known.
+            let words = std::iter::once(OsString::from("run")).chain(found.known.iter().cloned());
+            if let Err(e) = command.clone().try_get_matches_from(words) {
+                proptest::prop_assert_eq!(e.kind(), clap::error::ErrorKind::ValueValidation);
+            }
+            if let Err(e) = command.clone().try_get_matches_from(std::iter::once(OsString::from("run")).chain(args.clone())) {
+                let text = crate::cli::error::from_clap(&e, &command, "ig run", &args).to_string();
+                proptest::prop_assert!(!text.is_empty());
+            }
+        }
+    }
 }
