@@ -37,7 +37,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         .into_iter()
         .find(|(shell, _)| *shell == name)
         .ok_or_else(|| Error::unsupported(format!("no completion script for the shell {name:?}")))?;
-    let mut command = root::command();
+    let mut command = super::command();
     if matches.get_flag("no-descriptions") {
         command = without_descriptions(command);
     }
@@ -61,7 +61,7 @@ mod tests {
     fn script(args: &[&str]) -> String {
         let matches = command().try_get_matches_from(args).unwrap();
         let (_, sub) = matches.subcommand().unwrap();
-        let mut root = root::command();
+        let mut root = crate::cli::command();
         if sub.get_flag("no-descriptions") {
             root = without_descriptions(root);
         }

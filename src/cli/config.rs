@@ -15,7 +15,7 @@ use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use super::stdout::stdout;
 use super::{flags, params, root, run_flags};
 use crate::metadata::params::Param;
-use crate::metadata::params::typed::{go_quote, split_list};
+use crate::metadata::params::typed::{go_quote, is_printable, split_list};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 const ENV_PREFIX: &str = "INSPEKTOR_GADGET_";
@@ -319,7 +319,7 @@ fn yaml_text(text: &str, depth: usize) -> String {
     );
     // Old YAML readers take more words for booleans than new ones do.
     let old_boolean = matches!(text.to_lowercase().as_str(), "y" | "n" | "yes" | "no" | "on" | "off");
-    if reads_back && !old_boolean && !text.contains(": ") && !text.contains(" #") {
+    if reads_back && text.chars().all(is_printable) && !old_boolean && !text.contains(": ") && !text.contains(" #") {
         text.to_owned()
     } else {
         go_quote(text)
@@ -437,6 +437,19 @@ operator:
 verbose: \"true\"
 ";
         assert_eq!(view(&config), expected);
+    }
+
+    #[test]
+    fn texts_are_quoted_where_needed() {
+        for bare in ["k8s.io", "0.0.0.0:2224", "docker,cri-o", "/run/x", "a b"] {
+            assert_eq!(yaml_text(bare, 0), bare);
+        }
+        for quoted in [
+            "", "true", "no", "1", "1.5", "~", "null", "- a", "a: b", "x #y", "[a", "\x1b[2J", " a", "a\n\n", "@f",
+        ] {
+            let text = yaml_text(quoted, 0);
+            assert!(text.starts_with('"') && !text.contains('\x1b'), "{quoted:?} as {text}");
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(super) fn text(name: &'static str, default: &'static str, help: &'static str
 }
 
 /// A signed number flag.
+#[allow(dead_code, reason = "a part of `ig list-containers`")]
 pub(super) fn int(name: &'static str, default: &'static str, help: &'static str) -> Arg {
     text(name, default, help)
         .value_name("int")
@@ -38,6 +39,7 @@ pub(super) fn int(name: &'static str, default: &'static str, help: &'static str)
 }
 
 /// Parses a signed number with pflag's error texts.
+#[allow(dead_code, reason = "a part of `ig list-containers`")]
 pub(super) fn int_value_parser() -> ValueParser {
     ValueParser::new(|value: &str| parse_int(value, 64))
 }
@@ -81,12 +83,43 @@ pub(super) fn normalize(command: Command) -> Command {
         .mut_subcommands(normalize)
 }
 
+/// `command` without what only parsing needs: booleans are plain switches again, and empty defaults are no defaults.
+pub(super) fn for_documentation(command: Command) -> Command {
+    command
+        .mut_args(|arg| {
+            let is_off = arg
+                .get_default_values()
+                .iter()
+                .all(|value| value.is_empty() || *value == "false");
+            let arg = if is_off { arg.default_value(None) } else { arg };
+            if arg.is_require_equals_set() && is_off {
+                arg.action(ArgAction::SetTrue)
+                    .num_args(0)
+                    .require_equals(false)
+                    .default_missing_values(Vec::<&str>::new())
+                    .value_parser(clap::value_parser!(bool))
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(for_documentation)
+}
+
 /// A command with the name, texts and arguments of `command`, but nothing below it.
 pub(super) fn without_subcommands(command: &Command) -> Command {
-    Command::new(command.get_name().to_owned())
-        .args(command.get_arguments().cloned())
-        .args_override_self(true)
-        .disable_help_subcommand(true)
+    normalize(texts_of(command).args(command.get_arguments().cloned()))
+}
+
+/// A command with only the name and the texts of `command`.
+pub(super) fn texts_of(command: &Command) -> Command {
+    let mut texts = Command::new(command.get_name().to_owned());
+    if let Some(about) = command.get_about() {
+        texts = texts.about(about.clone());
+    }
+    if let Some(about) = command.get_long_about() {
+        texts = texts.long_about(about.clone());
+    }
+    texts
 }
 
 /// Whether `arg` is a flag that takes no separate value.
@@ -284,8 +317,7 @@ fn scan_once(args: &[OsString], command: &Command, swallow: bool) -> Scan {
         let Ok(group) = std::str::from_utf8(&bytes[1..]) else {
             continue;
         };
-        let mut letters = group.char_indices();
-        while let Some((at, letter)) = letters.next() {
+        for (at, letter) in group.char_indices() {
             let rest = &group[at + letter.len_utf8()..];
             let glued = rest.strip_prefix('=');
             match short_flag(command, letter) {
@@ -427,5 +459,48 @@ mod tests {
         assert!(!matches.get_flag("verify-image"));
         assert_eq!(matches.get_one::<String>("timeout").unwrap(), "7");
         assert_eq!(matches.get_one::<String>("runtimes").unwrap(), "--x");
+    }
+
+    #[test]
+    fn lists_accumulate_and_shared_flags_may_be_redefined() {
+        let root = normalize(
+            Command::new("ig")
+                .arg(switch("verbose", "").short('v').global(true))
+                .subcommand(
+                    Command::new("pull").arg(
+                        Arg::new("from")
+                            .long("from")
+                            .value_delimiter(',')
+                            .action(ArgAction::Append),
+                    ),
+                )
+                .subcommand(Command::new("list").arg(switch("verbose", "").short('v'))),
+        );
+        let matches = root
+            .clone()
+            .try_get_matches_from(["ig", "pull", "--from", "a,b", "--from=c"])
+            .unwrap();
+        let from: Vec<&String> = matches.subcommand().unwrap().1.get_many("from").unwrap().collect();
+        assert_eq!(from, ["a", "b", "c"]);
+        let matches = root.try_get_matches_from(["ig", "list", "-v"]).unwrap();
+        assert!(matches.subcommand().unwrap().1.get_flag("verbose"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_command_line_panics(args in proptest::collection::vec("(--?)?[vtrxé=-]{0,4}[a-z=]{0,3}", 0..6)) {
+            let args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
+            let command = known().arg(Arg::new("image").num_args(0..));
+            let found = scan(&args, &command);
+            // What the scan calls known is indeed known.
+            let words = std::iter::once(OsString::from("run")).chain(found.known.iter().cloned());
+            if let Err(e) = command.clone().try_get_matches_from(words) {
+                proptest::prop_assert_eq!(e.kind(), clap::error::ErrorKind::ValueValidation);
+            }
+            if let Err(e) = command.clone().try_get_matches_from(std::iter::once(OsString::from("run")).chain(args.clone())) {
+                let text = crate::cli::error::from_clap(&e, &command, "ig run", &args).to_string();
+                proptest::prop_assert!(!text.is_empty());
+            }
+        }
     }
 }

@@ -43,15 +43,15 @@ pub(super) enum Strict {
 }
 
 impl GadgetArgs {
-    /// `args` are the words for the command of `root` that `command` describes (name, texts and one positional argument),
-    /// which has the flags `statics` with any gadget; those take their defaults from `config`.
+    /// `args` are the words for the command of `root` that `command` describes, which has the flags `statics` with any
+    /// gadget; those take their defaults from `config`. Of `command` only name and texts are used.
     ///
     /// # Errors
     ///
     /// A setting that a flag does not accept.
     pub(super) fn new(
         root: Command,
-        command: Command,
+        command: &Command,
         args: Vec<OsString>,
         mut statics: Vec<Param>,
         config: &Config,
@@ -59,7 +59,7 @@ impl GadgetArgs {
         config.apply(&mut statics)?;
         Ok(Self {
             root,
-            command,
+            command: flags::texts_of(command),
             args,
             statics,
         })
@@ -194,8 +194,8 @@ mod tests {
 
     fn args(line: &str) -> GadgetArgs {
         let args = line.split_whitespace().map(OsString::from).collect();
-        let command = Command::new("run").about("Run a gadget");
-        GadgetArgs::new(root::command(), command, args, run_flags::params(), &Config::default()).unwrap()
+        let command = run_flags::command();
+        GadgetArgs::new(root::command(), &command, args, run_flags::params(), &Config::default()).unwrap()
     }
 
     fn gadget() -> Vec<Param> {

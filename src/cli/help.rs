@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use clap::{Arg, Command};
 
+use super::error::for_terminal;
 use super::flags;
 
-/// The help page of the last command of `path`: its text, and the usage.
+/// The help page of the last command of `path`: its text, and the usage. A gadget's texts come from its image, so nothing
+/// in it is left that a terminal would obey.
 pub(super) fn page(path: &[&Command]) -> String {
     let mut page = String::new();
     if let Some(command) = path.last()
@@ -14,7 +16,7 @@ pub(super) fn page(path: &[&Command]) -> String {
     {
         let _ = writeln!(page, "{}\n", text.to_string().trim_end());
     }
-    page + &usage(path)
+    for_terminal(&(page + &usage(path)))
 }
 
 /// The usage page of the last command of `path`: how to call it, with which commands and flags.
@@ -189,6 +191,17 @@ fn flag_text(arg: &Arg) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn foreign_texts_are_harmless() {
+        let gadget = Command::new("run")
+            .about("x\x1b[2J")
+            .arg(flags::text("pid", "\x07", "a\u{9b}31mb"));
+        let page = page(&[&gadget]);
+        assert!(page.starts_with("x\\x1b[2J\n"), "{page}");
+        assert!(page.contains("a\\u009b31mb"), "{page}");
+        assert!(!page.contains(['\x1b', '\x07', '\u{9b}']));
+    }
 
     #[test]
     fn a_page_has_uses_aliases_and_sorted_flags() {

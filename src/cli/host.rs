@@ -50,25 +50,30 @@ pub(super) struct HostView {
 }
 
 struct Filesystem {
-    /// The type to mount, and what it is called in messages.
+    /// What it is called in messages.
     name: &'static str,
+    /// The type to mount.
+    kind: &'static str,
     magic: FsType,
     /// Where it may be; mounted at the first.
     places: &'static [&'static str],
 }
 
 const BPFFS: Filesystem = Filesystem {
-    name: "bpf",
+    name: "bpffs",
+    kind: "bpf",
     magic: BPF_FS_MAGIC,
     places: &["/sys/fs/bpf"],
 };
 const DEBUGFS: Filesystem = Filesystem {
     name: "debugfs",
+    kind: "debugfs",
     magic: DEBUGFS_MAGIC,
     places: &["/sys/kernel/debug"],
 };
 const TRACEFS: Filesystem = Filesystem {
     name: "tracefs",
+    kind: "tracefs",
     magic: TRACEFS_MAGIC,
     places: &["/sys/kernel/tracing", "/sys/kernel/debug/tracing"],
 };
@@ -83,7 +88,7 @@ impl Filesystem {
 
     fn mount(&self) -> Result<()> {
         let place = self.places.first().copied().unwrap_or_default();
-        mount_at(self.name, Path::new(place))
+        mount_at(self.kind, Path::new(place))
     }
 }
 
@@ -152,13 +157,20 @@ pub(super) fn prepare(options: &HostOptions) -> Result<HostView> {
         if !missing.is_empty() {
             let names: Vec<&str> = missing.iter().map(|fs| fs.name).collect();
             let names = names.join(" and ");
-            mount_privately(&missing).map_err(|e| {
-                e.context(format!(
-                    "{names} not mounted on the host, and not mountable in a mount namespace of our own"
-                ))
-                .with_hint("did you try --auto-mount-filesystems?")
-            })?;
-            tracing::debug!("{names} not mounted on the host, mounted in a mount namespace of our own");
+            match mount_privately(&missing) {
+                Ok(()) => tracing::debug!("{names} not mounted on the host, mounted in a mount namespace of our own"),
+                // Without bpffs nothing can be pinned, but everything can run.
+                Err(e) if find_tracefs().is_some() => tracing::debug!("{names} not mounted on the host: {e}"),
+                Err(e) => {
+                    return Err(e
+                        .context(format!(
+                            "{names} not mounted on the host, and not in a mount namespace of our own either"
+                        ))
+                        .with_hint(
+                            "mount tracefs on the host, or let --auto-mount-filesystems do it; both need CAP_SYS_ADMIN",
+                        ));
+                }
+            }
         }
     }
     let tracefs = find_tracefs().ok_or_else(|| {

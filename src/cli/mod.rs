@@ -31,7 +31,9 @@ pub fn main() -> ExitCode {
     error::report(root::run(&std::env::args_os().collect::<Vec<_>>()))
 }
 
-/// The description of the whole command line, for generated documentation.
+/// The description of the whole command line, for generated documentation. It parses less than the program does.
 pub fn command() -> clap::Command {
-    root::command()
+    flags::for_documentation(root::command())
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_version_flag(true)
 }

@@ -190,11 +190,12 @@ fn help(param: &Param) -> (String, String) {
     let is_off = param.type_hint == TypeHint::Bool && !is_true(&param.default);
     let is_zero = is_plain(param) && param.default == "0";
     if !param.default.is_empty() && !is_off && !is_zero {
-        let default = if quotes {
-            go_quote(&param.default)
-        } else {
-            param.default.clone()
+        let default = match param.default.split_once('\n') {
+            // A key or a certificate; its first line says which kind of thing it is.
+            Some((first, _)) => format!("{first}…"),
+            None => param.default.clone(),
         };
+        let default = if quotes { go_quote(&default) } else { default };
         text.push_str(&format!(" (default {default})"));
     }
     (word, text.trim_start().to_owned())

@@ -234,6 +234,16 @@ pub(super) fn run(args: &[OsString]) -> Result<(), Failure> {
     if located.name() == format!("{NAME} help") {
         return help(&root, &early.positionals);
     }
+    let is_gadget = matches!(
+        entry,
+        Some(Entry {
+            run: Run::Gadget(_),
+            ..
+        })
+    );
+    if early.help && !is_gadget {
+        return Ok(print(&help::page(&located.path))?);
+    }
     let config = config?;
     if let Some(trouble) = &config.trouble {
         tracing::warn!("{trouble}");
@@ -251,8 +261,13 @@ pub(super) fn run(args: &[OsString]) -> Result<(), Failure> {
     }) = entry
     {
         refuse_profiling()?;
-        let command = flags::normalize(located.command().clone());
-        let args = GadgetArgs::new(configured, command, located.args.clone(), run_flags::params(), &config)?;
+        let args = GadgetArgs::new(
+            configured,
+            located.command(),
+            located.args.clone(),
+            run_flags::params(),
+            &config,
+        )?;
         return Ok(run(&args)?);
     }
     let mut line = vec![OsString::from(NAME)];

@@ -1,5 +1,8 @@
 //! The flags of `ig run` that do not depend on a gadget: a table of [`Param`]s, and which of them this version cannot serve.
 
+use clap::{Arg, Command};
+
+use super::params;
 use crate::metadata::params::typed::parse_size;
 use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
@@ -134,6 +137,17 @@ const NOT_YET: &[(&str, &str)] = &[
     ("socket-enricher-fields", "choosing the fields of sockets"),
 ];
 
+/// The description of `ig run` as far as no gadget is known.
+pub(super) fn command() -> Command {
+    // The table's keys are checked by a test, so that there are always flags.
+    let args = params::args(&self::params(), &[]).unwrap_or_default();
+    Command::new("run")
+        .about("Run a gadget")
+        .long_about("Run a gadget\n\nName a gadget's image to see its flags too: ig run GADGET --help")
+        .args(args)
+        .arg(Arg::new("image").value_name("GADGET").num_args(0..))
+}
+
 /// The flags of `ig run` that every gadget has.
 pub(super) fn params() -> Vec<Param> {
     FLAGS
@@ -213,6 +227,7 @@ mod tests {
             values.set(param.full_name(), param.default.clone());
         }
         check(&values).unwrap();
+        assert_eq!(params::args(&super::params(), &[]).unwrap().len(), FLAGS.len());
         for (key, _) in NOT_YET {
             assert!(params.iter().any(|param| param.key == *key), "{key} is no flag");
         }
