@@ -1,1 +1,3 @@
 //! The `ig` command line: one file per command.
+
+mod image;
