@@ -14,6 +14,7 @@ mod gadget_args;
 mod help;
 #[allow(dead_code, reason = "parts of `ig run`")]
 mod host;
+mod image;
 mod logging;
 mod params;
 mod root;

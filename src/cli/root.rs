@@ -10,7 +10,7 @@ use super::config::Config;
 use super::error::{self, Failure};
 use super::gadget_args::GadgetArgs;
 use super::stdout::stdout;
-use super::{completion, config, flags, help, logging, run_flags, version};
+use super::{completion, config, flags, help, image, logging, run_flags, version};
 use crate::metadata::params::typed::go_quote;
 use crate::{Error, Result};
 
@@ -24,6 +24,7 @@ pub(super) const CONFIG: &str = "config";
 const COMMANDS: &[Entry] = &[
     Entry::new(completion::command, completion::run).with_usage(),
     Entry::new(config::command, config::run).with_usage(),
+    Entry::new(image::command, image::run),
     Entry::new(version::command, version::run).with_usage(),
 ];
 
