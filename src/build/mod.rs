@@ -3,3 +3,5 @@
 pub mod clang;
 pub mod strip;
 pub mod tar;
+#[cfg(test)]
+pub(crate) mod testing;

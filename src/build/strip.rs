@@ -417,15 +417,7 @@ char LICENSE[] SEC("license") = "GPL";
 "#;
 
     fn compile() -> Vec<u8> {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("t.bpf.c"), SOURCE).unwrap();
-        let output = std::process::Command::new(crate::build::clang::find().unwrap())
-            .args(["-target", "bpf", "-g", "-O2", "-c", "t.bpf.c", "-o", "t.o"])
-            .current_dir(dir.path())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        std::fs::read(dir.path().join("t.o")).unwrap()
+        crate::build::testing::compile_with_dwarf(SOURCE)
     }
 
     fn section(elf: &[u8], name: &str) -> Option<Vec<u8>> {

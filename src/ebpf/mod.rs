@@ -5,6 +5,7 @@ pub mod btf;
 pub mod buffer;
 pub mod elf;
 pub mod fields;
+pub mod inspect;
 mod load;
 pub mod markers;
 pub mod object;

@@ -1,1 +1,3 @@
 //! One gadget: its metadata, its parameters and its life from instantiation to stop.
+
+pub mod metadata;
