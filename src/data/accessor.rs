@@ -4,6 +4,7 @@
 //! it.
 
 use std::borrow::Cow;
+use std::ffi::CStr;
 use std::marker::PhantomData;
 
 use super::element::Element;
@@ -165,13 +166,10 @@ fn cut_bits(bytes: &[u8], shift: u8, width: u8, signed: bool) -> u64 {
     }
 }
 
-/// The part of `bytes` before the first NUL.
+/// The part of `bytes` before the first NUL, found a word at a time.
 #[inline]
 pub(super) fn until_nul(bytes: &[u8]) -> &[u8] {
-    match bytes.iter().position(|b| *b == 0) {
-        Some(end) => &bytes[..end],
-        None => bytes,
-    }
+    CStr::from_bytes_until_nul(bytes).map_or(bytes, CStr::to_bytes)
 }
 
 /// Typed access to one field; the type was checked when the accessor was made.

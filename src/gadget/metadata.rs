@@ -1,11 +1,11 @@
 //! gadget.yaml as a build sees it: decoded strictly enough to give the image its annotations, validated against the compiled
 //! object, and completed for `--update-metadata`.
 //!
-//! What a running gadget sees of the same file is [`Config`](super::config::Config).
+//! What a running gadget sees of the same file is [`Config`](crate::metadata::config::Config).
 
 use std::collections::BTreeMap;
 
-use super::yaml::{self, Node, Value};
+use crate::metadata::yaml::{self, Node, Value};
 use crate::ebpf::inspect::btf::{Btf, Kind};
 use crate::ebpf::inspect::object::{Map, ObjectFile, map_type_name};
 use crate::{Error, Result, ResultExt};
