@@ -39,6 +39,8 @@ pub(super) struct Hook {
     // Order matters: first detach, then let go of what the programs use.
     _links: Vec<Link>,
     reader: Reader,
+    /// The kernel empties a perf event array when the file that filled it is closed.
+    _records_map: MapHandle,
     records: Arc<Mutex<Vec<Record>>>,
     filters: MapHandle,
     pending: MapHandle,
@@ -101,9 +103,10 @@ impl Hook {
 
         let state = Arc::new(SharedState::map(skel.maps.state.as_fd())?);
         let records = Arc::new(Mutex::new(Vec::new()));
+        let records_map = MapHandle::try_from(&skel.maps.records).map_err(bpf_error)?;
         let reader = match perf {
-            false => ring_reader(&skel.maps.records, &records)?,
-            true => perf_reader(&skel.maps.records, &records)?,
+            false => ring_reader(&records_map, &records)?,
+            true => perf_reader(&records_map, &records)?,
         };
         let filters = MapHandle::try_from(&skel.maps.filters).map_err(bpf_error)?;
         let pending = MapHandle::try_from(&skel.maps.pending).map_err(bpf_error)?;
@@ -131,6 +134,7 @@ impl Hook {
         Ok(Self {
             _links: links,
             reader,
+            _records_map: records_map,
             records,
             filters,
             pending,
