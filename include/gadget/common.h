@@ -10,6 +10,34 @@
 #include <gadget/mntns.h>
 #include <gadget/types.h>
 
+/* The kernel pads comm with zeros, so all of it may be copied. */
+static __always_inline void
+__gadget_parent_populate(struct gadget_parent *p)
+{
+	struct task_struct *task, *parent;
+
+	/* See gadget_get_current_mntns_id() about the two ways. */
+	if (bpf_core_enum_value_exists(enum bpf_func_id,
+				       BPF_FUNC_get_current_task_btf)) {
+		task = bpf_get_current_task_btf();
+		parent = task->real_parent;
+		if (!parent)
+			return;
+		bpf_core_read(p->comm, sizeof(p->comm), &parent->comm);
+		p->pid = parent->tgid;
+		p->tid = parent->pid;
+		return;
+	}
+
+	task = (struct task_struct *)bpf_get_current_task();
+	parent = BPF_CORE_READ(task, real_parent);
+	if (!parent)
+		return;
+	bpf_core_read(p->comm, sizeof(p->comm), &parent->comm);
+	p->pid = BPF_CORE_READ(parent, tgid);
+	p->tid = BPF_CORE_READ(parent, pid);
+}
+
 /*
  * gadget_process_populate: describe the current task and its parent.
  *
@@ -18,8 +46,6 @@
  */
 static __always_inline void gadget_process_populate(struct gadget_process *p)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct task_struct *parent;
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	__u64 uid_gid = bpf_get_current_uid_gid();
 
@@ -28,15 +54,8 @@ static __always_inline void gadget_process_populate(struct gadget_process *p)
 	bpf_get_current_comm(p->comm, sizeof(p->comm));
 	p->creds.uid = (__u32)uid_gid;
 	p->creds.gid = uid_gid >> 32;
-	p->mntns_id = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
-
-	parent = BPF_CORE_READ(task, real_parent);
-	if (!parent)
-		return;
-	/* The kernel pads comm with zeros, so all of it may be copied. */
-	bpf_core_read(p->parent.comm, sizeof(p->parent.comm), &parent->comm);
-	p->parent.pid = BPF_CORE_READ(parent, tgid);
-	p->parent.tid = BPF_CORE_READ(parent, pid);
+	p->mntns_id = gadget_get_current_mntns_id();
+	__gadget_parent_populate(&p->parent);
 }
 
 #endif /* __GADGET_COMMON_H */

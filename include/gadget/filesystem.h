@@ -95,17 +95,25 @@ static __always_inline void *get_path_str(struct path *path)
 	struct dentry *dentry = BPF_CORE_READ(path, dentry);
 	struct vfsmount *vfsmnt = BPF_CORE_READ(path, mnt);
 	struct mount *mnt = real_mount(vfsmnt);
-	__u32 off = __GADGET_PATH_END;
+	volatile __u32 *cursor;
 	struct dentry *parent;
 	struct mount *mnt_parent;
 	struct qstr name;
-	__u32 len;
+	__u32 off, len;
 	buf_t *string;
 	int i;
 
 	string = get_buf(STRING_BUF_IDX);
 	if (!string)
 		return NULL;
+
+	/*
+	 * Where the path begins so far. It is kept in the unused half of the
+	 * buffer because the verifier would otherwise follow its range through
+	 * all 80 rounds, with all ways to go through each, and give up.
+	 */
+	cursor = (volatile __u32 *)&string->buf[MAX_PERCPU_BUFSIZE - 8];
+	*cursor = __GADGET_PATH_END;
 
 	for (i = 0; i < MAX_PATH_COMPONENTS; i++) {
 		parent = get_d_parent_ptr_from_dentry(dentry);
@@ -124,6 +132,7 @@ static __always_inline void *get_path_str(struct path *path)
 
 		name = get_d_name_from_dentry(dentry);
 		len = name.len;
+		off = *cursor;
 		if (len == 0 || len > __GADGET_NAME_MAX || off <= len)
 			break;
 		/*
@@ -135,10 +144,11 @@ static __always_inline void *get_path_str(struct path *path)
 			(len & __GADGET_NAME_MAX) + 1, name.name);
 		string->buf[off & __GADGET_PATH_END] =
 			off == __GADGET_PATH_END ? '\0' : '/';
-		off -= len + 1;
+		*cursor = off - len - 1;
 		dentry = parent;
 	}
 
+	off = *cursor;
 	if (off == __GADGET_PATH_END) {
 		/* The root itself has the name "/". */
 		name = get_d_name_from_dentry(dentry);
