@@ -6,6 +6,8 @@
 //!
 //! Nobody pays for what nobody reads: an instance whose added fields are not demanded does not subscribe.
 
+pub mod local_manager;
+
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -197,4 +199,6 @@ pub trait Instance: Send {
 pub mod priority {
     /// Enum and kernel stack texts.
     pub const EBPF: i32 = 0;
+    /// Names of containers.
+    pub const CONTAINERS: i32 = 0;
 }
