@@ -9,6 +9,8 @@ mod push;
 mod remove;
 mod tag;
 
+pub(super) use progress::Bar;
+
 use std::io::{self, Write};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
