@@ -15,7 +15,9 @@ use inspektor_gadget::image::{
 fn input(seed: &str) -> PackInput {
     let metadata = format!("name: {seed}\n").into_bytes();
     PackInput {
-        objects: Arch::ALL.map(|arch| (arch, format!("{arch} object of {seed}").into_bytes())).into(),
+        objects: Arch::ALL
+            .map(|arch| (arch, format!("{arch} object of {seed}").into_bytes()))
+            .into(),
         annotations: MetadataAnnotations::from_yaml(&metadata).unwrap(),
         metadata: Some(metadata),
         builder_version: concat!("v", env!("CARGO_PKG_VERSION")).into(),
@@ -58,7 +60,12 @@ impl Fixture {
     }
 
     fn listed(&self) -> Vec<String> {
-        self.store.list().unwrap().iter().map(|image| image.reference.to_string()).collect()
+        self.store
+            .list()
+            .unwrap()
+            .iter()
+            .map(|image| image.reference.to_string())
+            .collect()
     }
 
     fn age_blobs(&self) {
@@ -69,7 +76,10 @@ impl Fixture {
 }
 
 fn files(dir: &Path) -> BTreeSet<String> {
-    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -79,7 +89,8 @@ fn mode(path: &Path) -> u32 {
 /// Makes a file as old as what a crash left behind long ago.
 fn age(path: &Path) {
     let file = fs::File::open(path).unwrap();
-    file.set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(7200))
+        .unwrap();
 }
 
 fn overwrite(path: &Path, content: &[u8]) {
@@ -93,7 +104,10 @@ fn is_an_oci_layout() {
     let image = image("one");
     f.store.add(&image, Some(&name("one"))).unwrap();
 
-    assert_eq!(fs::read(f.path("oci-layout")).unwrap(), br#"{"imageLayoutVersion":"1.0.0"}"#);
+    assert_eq!(
+        fs::read(f.path("oci-layout")).unwrap(),
+        br#"{"imageLayoutVersion":"1.0.0"}"#
+    );
     assert_eq!(mode(f.store.dir()), 0o700);
     assert_eq!(mode(&f.path("index.json.lock")), 0o600);
     assert!(files(&f.path("ingest")).is_empty());
@@ -106,7 +120,11 @@ fn is_an_oci_layout() {
     assert_eq!(index["schemaVersion"], 2);
     assert_eq!(index["mediaType"], "application/vnd.oci.image.index.v1+json");
     let entries = index["manifests"].as_array().unwrap();
-    assert_eq!(entries.len(), 3, "the index and, without names, the manifests of two architectures");
+    assert_eq!(
+        entries.len(),
+        3,
+        "the index and, without names, the manifests of two architectures"
+    );
     let tagged: Vec<_> = entries
         .iter()
         .filter(|entry| entry["annotations"].get("org.opencontainers.image.ref.name").is_some())
@@ -118,8 +136,10 @@ fn is_an_oci_layout() {
     );
     assert_eq!(tagged[0]["annotations"]["org.opencontainers.image.title"], "one");
     assert_eq!(tagged[0]["digest"], image.digest().to_string());
-    let architectures: BTreeSet<_> =
-        entries.iter().filter_map(|entry| entry["platform"]["architecture"].as_str()).collect();
+    let architectures: BTreeSet<_> = entries
+        .iter()
+        .filter_map(|entry| entry["platform"]["architecture"].as_str())
+        .collect();
     assert_eq!(architectures, BTreeSet::from(["amd64", "arm64"]));
 }
 
@@ -149,9 +169,18 @@ fn looking_creates_nothing() {
     let f = Fixture::new();
     assert!(f.store.list().unwrap().is_empty());
     let error = f.store.resolve(&name("x")).unwrap_err();
-    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::NotFound, "not found"));
-    assert_eq!(f.store.remove(&name("x")).unwrap_err().to_string(), "resolving image: not found");
-    assert_eq!(f.store.tag(&name("x"), &name("y")).unwrap_err().to_string(), "resolving src: not found");
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (ErrorKind::NotFound, "not found")
+    );
+    assert_eq!(
+        f.store.remove(&name("x")).unwrap_err().to_string(),
+        "resolving image: not found"
+    );
+    assert_eq!(
+        f.store.tag(&name("x"), &name("y")).unwrap_err().to_string(),
+        "resolving src: not found"
+    );
     assert!(!f.dir.path().join("a").exists());
 }
 
@@ -161,11 +190,18 @@ fn tag_list_and_remove() {
     let (one, two) = (image("one"), image("two"));
     f.store.add(&one, Some(&name("reg.com/repo1:tag1"))).unwrap();
     f.store.add(&two, Some(&name("two"))).unwrap();
-    let tagged = f.store.tag(&name("reg.com/repo1:tag1"), &name("localhost:5000/repo1:tag1")).unwrap();
+    let tagged = f
+        .store
+        .tag(&name("reg.com/repo1:tag1"), &name("localhost:5000/repo1:tag1"))
+        .unwrap();
     assert_eq!(&tagged.digest, one.digest());
     assert_eq!(
         f.listed(),
-        ["ghcr.io/inspektor-gadget/gadget/two:latest", "localhost:5000/repo1:tag1", "reg.com/repo1:tag1"]
+        [
+            "ghcr.io/inspektor-gadget/gadget/two:latest",
+            "localhost:5000/repo1:tag1",
+            "reg.com/repo1:tag1"
+        ]
     );
     let listed = &f.store.list().unwrap()[0];
     assert_eq!(&listed.digest, two.digest());
@@ -187,7 +223,10 @@ fn tag_list_and_remove() {
 fn shared_blobs_stay() {
     let f = Fixture::new();
     f.store.add(&image("one"), Some(&name("one"))).unwrap();
-    let later = PackInput { created: "1971-01-01T00:00:00Z".into(), ..input("one") };
+    let later = PackInput {
+        created: "1971-01-01T00:00:00Z".into(),
+        ..input("one")
+    };
     f.store.add(&pack(later).unwrap(), Some(&name("later"))).unwrap();
     assert_eq!(f.blobs().len(), 9, "objects and metadata are shared");
     f.store.remove(&name("one")).unwrap();
@@ -203,7 +242,10 @@ fn a_moved_tag_leaves_its_image_until_the_next_removal() {
     f.store.add(&image("untagged"), None).unwrap();
     assert_eq!(f.blobs().len(), 18);
     assert_eq!(f.listed().len(), 1);
-    assert_eq!(GadgetImage::from_store(&f.store, &name("x")).unwrap().metadata(), b"name: new\n");
+    assert_eq!(
+        GadgetImage::from_store(&f.store, &name("x")).unwrap().metadata(),
+        b"name: new\n"
+    );
     f.store.remove(&name("x")).unwrap();
     assert!(f.blobs().is_empty());
 }
@@ -219,7 +261,10 @@ fn a_damaged_blob_is_named_and_repaired_by_the_next_add() {
         }
         let error = GadgetImage::from_store(&f.store, &name("one")).unwrap_err();
         let text = error.to_string();
-        assert!(text.starts_with("getting manifest: getting content from descriptor: blob sha256:"), "{text}");
+        assert!(
+            text.starts_with("getting manifest: getting content from descriptor: blob sha256:"),
+            "{text}"
+        );
         assert!(text.contains("is damaged") && text.contains(cause), "{text}");
         assert!(error.hint().unwrap().contains("pull or build the image again"));
         f.store.add(&one, Some(&name("one"))).unwrap();
@@ -227,7 +272,11 @@ fn a_damaged_blob_is_named_and_repaired_by_the_next_add() {
     }
 
     // Same size, other content.
-    let object = one.blobs.iter().find(|blob| blob.content.ends_with(b"object of one")).unwrap();
+    let object = one
+        .blobs
+        .iter()
+        .find(|blob| blob.content.ends_with(b"object of one"))
+        .unwrap();
     let mut content = object.content.clone();
     content[0] ^= 1;
     overwrite(&f.path("blobs/sha256").join(object.descriptor.digest.hex()), &content);
@@ -283,7 +332,11 @@ fn a_damaged_index_is_an_error_and_not_an_empty_store() {
             assert!(text.contains("index.json is damaged: "), "{text}");
             assert!(error.hint().unwrap().contains("mv "), "{error:?}");
         }
-        assert_eq!(fs::read(f.path("index.json")).unwrap(), damaged, "nothing is lost silently");
+        assert_eq!(
+            fs::read(f.path("index.json")).unwrap(),
+            damaged,
+            "nothing is lost silently"
+        );
     }
     // The way out works.
     fs::rename(f.path("index.json"), f.path("index.json.bad")).unwrap();
@@ -300,7 +353,10 @@ fn a_layout_of_another_version_is_refused_and_a_torn_one_repaired() {
     assert!(error.contains("unsupported layout version \"2.0.0\""), "{error}");
     fs::write(f.path("oci-layout"), r#"{"imageLay"#).unwrap();
     f.store.add(&image("two"), None).unwrap();
-    assert_eq!(fs::read(f.path("oci-layout")).unwrap(), br#"{"imageLayoutVersion":"1.0.0"}"#);
+    assert_eq!(
+        fs::read(f.path("oci-layout")).unwrap(),
+        br#"{"imageLayoutVersion":"1.0.0"}"#
+    );
 }
 
 #[test]
@@ -322,7 +378,10 @@ fn leftovers_of_a_crash_go_when_they_are_old() {
     assert_eq!(f.listed().len(), 2, "leftovers disturb nobody");
     f.store.remove(&name("two")).unwrap();
     assert!(!old_temp.exists() && !old_orphan.exists());
-    assert!(new_temp.exists() && new_orphan.exists(), "these may belong to a process that is still at it");
+    assert!(
+        new_temp.exists() && new_orphan.exists(),
+        "these may belong to a process that is still at it"
+    );
     assert!(foreign.exists());
     GadgetImage::from_store(&f.store, &name("one")).unwrap();
 }
@@ -375,7 +434,9 @@ fn work(store: &Store, worker: u32, rounds: u32) {
     for round in 0..rounds {
         store.add(&image(&own), Some(&name(&own))).unwrap();
         store.add(&image("shared"), Some(&name("shared"))).unwrap();
-        store.add(&image(&format!("{passing}.{}", round % 2)), Some(&name(&passing))).unwrap();
+        store
+            .add(&image(&format!("{passing}.{}", round % 2)), Some(&name(&passing)))
+            .unwrap();
         let image = GadgetImage::from_store(store, &name(&own)).unwrap();
         assert_eq!(image.metadata(), format!("name: {own}\n").as_bytes());
         GadgetImage::from_store(store, &name("shared")).unwrap();
@@ -384,7 +445,9 @@ fn work(store: &Store, worker: u32, rounds: u32) {
 }
 
 fn check_after_work(f: &Fixture, workers: u32) {
-    let mut expected: Vec<String> = (0..workers).map(|worker| name(&format!("own{worker}")).to_string()).collect();
+    let mut expected: Vec<String> = (0..workers)
+        .map(|worker| name(&format!("own{worker}")).to_string())
+        .collect();
     expected.push(name("shared").to_string());
     assert_eq!(f.listed(), expected);
     for image in f.store.list().unwrap() {
@@ -393,7 +456,11 @@ fn check_after_work(f: &Fixture, workers: u32) {
     assert!(files(&f.path("ingest")).is_empty());
     f.age_blobs();
     f.store.remove(&name("shared")).unwrap();
-    assert_eq!(f.blobs().len(), 6 * workers as usize, "nothing is left of what was removed");
+    assert_eq!(
+        f.blobs().len(),
+        6 * workers as usize,
+        "nothing is left of what was removed"
+    );
 }
 
 #[test]
@@ -411,7 +478,9 @@ fn threads_add_and_remove_at_once() {
 /// Not a test of its own: what `processes_…` start, told by the environment where the store is.
 #[test]
 fn helper_process() {
-    let Some(dir) = std::env::var_os("IG_TEST_STORE") else { return };
+    let Some(dir) = std::env::var_os("IG_TEST_STORE") else {
+        return;
+    };
     let worker = std::env::var("IG_TEST_WORKER").unwrap().parse().unwrap();
     let rounds = std::env::var("IG_TEST_ROUNDS").unwrap().parse().unwrap();
     work(&Store::open(dir), worker, rounds);
@@ -456,7 +525,10 @@ fn processes_killed_at_any_moment_leave_the_store_readable() {
         }
     }
     work(&f.store, 0, 1);
-    assert_eq!(GadgetImage::from_store(&f.store, &name("kept")).unwrap().index_digest(), kept.digest());
+    assert_eq!(
+        GadgetImage::from_store(&f.store, &name("kept")).unwrap().index_digest(),
+        kept.digest()
+    );
 }
 
 #[test]
@@ -484,10 +556,19 @@ fn a_directory_that_cannot_be_written_is_an_error_with_a_cause() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = Store::open(file.join("store")).add(&image("one"), None).unwrap_err().to_string();
-    assert!(error.starts_with("creating image store ") && error.contains("Not a directory"), "{error}");
+    let error = Store::open(file.join("store"))
+        .add(&image("one"), None)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("creating image store ") && error.contains("Not a directory"),
+        "{error}"
+    );
     // What permissions forbid to others, root may do; proc is a directory where even root may not create anything.
-    let error = Store::open("/proc/store").add(&image("one"), None).unwrap_err().to_string();
+    let error = Store::open("/proc/store")
+        .add(&image("one"), None)
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("creating image store /proc/store: "), "{error}");
 }
 
@@ -508,7 +589,10 @@ fn a_full_disk_leaves_the_store_readable() {
         dir.path().display(),
         std::env::current_exe().unwrap().display()
     );
-    let output = Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().unwrap();
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &script])
+        .output()
+        .unwrap();
     assert!(
         output.status.success(),
         "{}{}",
@@ -520,7 +604,9 @@ fn a_full_disk_leaves_the_store_readable() {
 /// Not a test of its own: runs on the small file system of `a_full_disk_…`.
 #[test]
 fn helper_full_disk() {
-    let Some(dir) = std::env::var_os("IG_TEST_FULL") else { return };
+    let Some(dir) = std::env::var_os("IG_TEST_FULL") else {
+        return;
+    };
     let store = Store::open(Path::new(&dir).join("store"));
     store.add(&image("small"), Some(&name("small"))).unwrap();
     let large = |seed: u8| {
@@ -534,7 +620,10 @@ fn helper_full_disk() {
     let failed = (0..8).find_map(|seed| store.add(&large(seed), Some(&name(&format!("large{seed}")))).err());
     let error = failed.expect("the file system should be full by now");
     assert!(error.to_string().contains("No space left"), "{error}");
-    assert!(files(&store.dir().join("ingest")).is_empty(), "nothing half-written stays");
+    assert!(
+        files(&store.dir().join("ingest")).is_empty(),
+        "nothing half-written stays"
+    );
     let stored = store.list().unwrap();
     assert!(stored.iter().any(|image| image.reference == name("small")));
     for image in &stored {
@@ -555,7 +644,11 @@ fn export_and_import() {
     let references = [name("localhost:5000/one:v1"), name("two")];
     archive::export(&f.store, &references, &first).unwrap();
     archive::export(&f.store, &references, &second).unwrap();
-    assert_eq!(fs::read(&first).unwrap(), fs::read(&second).unwrap(), "the same bytes every time");
+    assert_eq!(
+        fs::read(&first).unwrap(),
+        fs::read(&second).unwrap(),
+        "the same bytes every time"
+    );
 
     let members: Vec<String> = tar::Archive::new(fs::File::open(&first).unwrap())
         .entries()
@@ -572,7 +665,10 @@ fn export_and_import() {
 
     let other = Fixture::new();
     let names = archive::import(&other.store, &first).unwrap();
-    assert_eq!(names, ["ghcr.io/inspektor-gadget/gadget/two:latest", "localhost:5000/one:v1"]);
+    assert_eq!(
+        names,
+        ["ghcr.io/inspektor-gadget/gadget/two:latest", "localhost:5000/one:v1"]
+    );
     assert_eq!(other.store.resolve(&name("two")).unwrap().digest, *two.digest());
     assert_eq!(other.blobs(), f.blobs());
     let image = GadgetImage::from_store(&other.store, &name("localhost:5000/one:v1")).unwrap();
@@ -583,7 +679,11 @@ fn export_and_import() {
         error.to_string(),
         "copying image to remote repository: failed to perform \"Resolve\" on source: not found"
     );
-    assert_eq!(fs::read(&first).unwrap(), fs::read(&second).unwrap(), "a failed export leaves the file alone");
+    assert_eq!(
+        fs::read(&first).unwrap(),
+        fs::read(&second).unwrap(),
+        "a failed export leaves the file alone"
+    );
 }
 
 #[test]
@@ -601,10 +701,19 @@ fn import_reads_what_tar_writes_and_refuses_the_rest() {
     tar(&["-xf", file_text, "-C", dir_text]);
     tar(&["-cf", file_text, "-C", dir_text, "."]);
     let other = Fixture::new();
-    assert_eq!(archive::import(&other.store, &file).unwrap().len(), 1, "directories, ./ and any order");
+    assert_eq!(
+        archive::import(&other.store, &file).unwrap().len(),
+        1,
+        "directories, ./ and any order"
+    );
     GadgetImage::from_store(&other.store, &name("one")).unwrap();
 
-    let blob = fs::read_dir(dir.join("blobs/sha256")).unwrap().next().unwrap().unwrap().path();
+    let blob = fs::read_dir(dir.join("blobs/sha256"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     let size = fs::read(&blob).unwrap().len();
     overwrite(&blob, &vec![b'x'; size]);
     tar(&["-cf", file_text, "-C", dir_text, "."]);
@@ -617,8 +726,14 @@ fn import_reads_what_tar_writes_and_refuses_the_rest() {
         fs::write(&file, content).unwrap();
         archive::import(&other.store, &file).unwrap_err().to_string()
     };
-    assert_eq!(refusal(b"name: no archive\n"), "loading src bundle: archive/tar: invalid tar header");
-    assert_eq!(refusal(&[b'x'; 1024]), "loading src bundle: archive/tar: invalid tar header");
+    assert_eq!(
+        refusal(b"name: no archive\n"),
+        "loading src bundle: archive/tar: invalid tar header"
+    );
+    assert_eq!(
+        refusal(&[b'x'; 1024]),
+        "loading src bundle: archive/tar: invalid tar header"
+    );
     assert_eq!(refusal(b""), "loading src bundle: oci-layout is missing");
     fs::remove_file(&file).unwrap();
     assert_eq!(
