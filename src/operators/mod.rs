@@ -6,6 +6,12 @@
 //!
 //! Nobody pays for what nobody reads: an instance whose added fields are not demanded does not subscribe.
 
+pub mod formatters;
+pub mod priority;
+pub mod sink;
+pub mod uidgid;
+pub mod ustack;
+
 use std::collections::HashSet;
 
 use crate::Result;
