@@ -6,7 +6,12 @@
 //!
 //! Nobody pays for what nobody reads: an instance whose added fields are not demanded does not subscribe.
 
+pub mod formatters;
 pub mod local_manager;
+pub mod priority;
+pub mod sink;
+pub mod uidgid;
+pub mod ustack;
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -193,12 +198,4 @@ pub trait Instance: Send {
     fn stop(&mut self) -> Result<()> {
         Ok(())
     }
-}
-
-/// The priorities at which events pass the operators' subscriptions, lowest first.
-pub mod priority {
-    /// Enum and kernel stack texts.
-    pub const EBPF: i32 = 0;
-    /// Names of containers.
-    pub const CONTAINERS: i32 = 0;
 }

@@ -14,6 +14,7 @@ pub mod mode;
 pub(crate) mod number;
 mod plan;
 mod scan;
+pub(crate) mod terminal;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tree;

@@ -135,7 +135,7 @@ impl LocalManager {
             timestamp: of.timestamp,
             targets,
         };
-        stream.pipeline.subscribe(priority::CONTAINERS, move |element| {
+        stream.pipeline.subscribe(priority::subscription::CONTAINERS, move |element| {
             enricher.enrich(element);
             Ok(Flow::Continue)
         });
@@ -148,7 +148,7 @@ impl Instance for LocalManager {
     }
 
     fn priority(&self) -> i32 {
-        -1
+        priority::instance::CONTAINERS
     }
 
     fn params(&self) -> Vec<Param> {
