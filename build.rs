@@ -189,6 +189,7 @@ fn skeletons(headers: &Path, out: &Path) -> Result<()> {
         let arguments = [
             format!("-I{}", headers.display()),
             format!("-I{}", headers.join("gadget").join(target.name()).display()),
+            format!("-D__TARGET_ARCH_{}", target.macro_suffix()),
             "-Wall".to_owned(),
             "-fdebug-compilation-dir=.".to_owned(),
             format!("-fdebug-prefix-map={}=/usr/include", headers.display()),

@@ -1,11 +1,11 @@
 //! gadget.yaml as a build sees it: decoded strictly enough to give the image its annotations, validated against the compiled
 //! object, and completed for `--update-metadata`.
 //!
-//! What a running gadget sees of the same file is [`Config`](super::config::Config).
+//! What a running gadget sees of the same file is [`Config`](crate::metadata::config::Config).
 
 use std::collections::BTreeMap;
 
-use super::yaml::{self, Node, Value};
+use crate::metadata::yaml::{self, Node, Value};
 use crate::ebpf::inspect::btf::{Btf, Kind};
 use crate::ebpf::inspect::object::{Map, ObjectFile, map_type_name};
 use crate::{Error, Result, ResultExt};
@@ -672,7 +672,7 @@ params:
 ";
         let elf = object();
         let written = update(Some(existing.as_bytes()), &ObjectFile::parse(&elf).unwrap()).unwrap();
-        let config = crate::gadget::config::Config::parse(&written).unwrap();
+        let config = crate::metadata::config::Config::parse(&written).unwrap();
         let text = |path: &str| config.get_str(path).map(|text| text.into_owned());
         assert_eq!(text("operator.process.interval").as_deref(), Some("3s"));
         assert_eq!(

@@ -1,0 +1,3 @@
+//! Clients of container runtimes.
+
+pub(super) mod docker;
