@@ -33,13 +33,13 @@ fn main() {
         "src/build/strip.rs",
         "src/build/tar.rs",
     ] {
-        println!("cargo:rerun-if-changed={file}");
+        println!("cargo::rerun-if-changed={file}");
     }
-    println!("cargo:rerun-if-env-changed=CLANG");
+    println!("cargo::rerun-if-env-changed=CLANG");
     if let Err(message) = run() {
         // One line per cargo directive; clang's diagnostics have many.
         for line in message.lines() {
-            println!("cargo:error={line}");
+            println!("cargo::error={line}");
         }
         std::process::exit(1);
     }
@@ -52,7 +52,7 @@ fn run() -> Result<()> {
     unpack(&files, &headers)?;
     write_archive(&files, &out.join("headers.tar.zst"))?;
     let catalogue = compile_catalogue(&headers, &out)?;
-    write_archive(&catalogue, &out.join("catalogue.zst"))?;
+    write_catalogue(catalogue, &out.join("catalogue.zst"))?;
     skeletons(&headers, &out)
 }
 
@@ -105,7 +105,7 @@ fn compile_catalogue(headers: &Path, out: &Path) -> Result<Files> {
         if gadget.join("program.bpf.c").is_file() {
             for target in Target::ALL {
                 if !headers.join("gadget").join(target.name()).join("vmlinux.h").is_file() {
-                    println!("cargo:warning=no vmlinux/{target}/vmlinux.h: the catalogue is left empty");
+                    println!("cargo::warning=no vmlinux/{target}/vmlinux.h: the catalogue is left empty");
                     return Ok(Files::new());
                 }
                 jobs.push((name.clone(), gadget.clone(), target));
@@ -161,7 +161,7 @@ fn compile(clang: &Path, headers: &Path, dir: &Path, target: Target, object: &Pa
         ));
     }
     for line in diagnostics.lines() {
-        println!("cargo:warning={}: {line}", dir.display());
+        println!("cargo::warning={}: {line}", dir.display());
     }
     strip::strip_dwarf(&read(object)?).map_err(|e| format!("stripping {}: {e}", object.display()))
 }
@@ -229,12 +229,24 @@ fn unpack(files: &Files, root: &Path) -> Result<()> {
 }
 
 fn write_archive(files: &Files, path: &Path) -> Result<()> {
-    let mut archive = Vec::new();
-    for (name, content) in files {
-        tar::append(&mut archive, name, content)?;
+    write_frames(&[files], path)
+}
+
+/// Writes one archive in as many compressed frames, each of which can be read alone.
+fn write_frames(frames: &[&Files], path: &Path) -> Result<()> {
+    let mut compressed = Vec::new();
+    let mut frames = frames.iter().peekable();
+    while let Some(files) = frames.next() {
+        let mut archive = Vec::new();
+        for (name, content) in *files {
+            tar::append(&mut archive, name, content)?;
+        }
+        if frames.peek().is_none() {
+            tar::finish(&mut archive);
+        }
+        let frame = zstd::bulk::compress(&archive, COMPRESSION_LEVEL).map_err(|e| format!("compressing: {e}"))?;
+        compressed.extend_from_slice(&frame);
     }
-    tar::finish(&mut archive);
-    let compressed = zstd::bulk::compress(&archive, COMPRESSION_LEVEL).map_err(|e| format!("compressing: {e}"))?;
     // An archive that did not change keeps its time, which spares recompiling the library.
     if fs::read(path).is_ok_and(|old| old == compressed) {
         return Ok(());
@@ -242,13 +254,29 @@ fn write_archive(files: &Files, path: &Path) -> Result<()> {
     fs::write(path, compressed).map_err(|e| format!("writing {}: {e}", path.display()))
 }
 
+/// One frame per gadget, so that running one does not decompress them all.
+fn write_catalogue(catalogue: Files, path: &Path) -> Result<()> {
+    let mut gadgets: BTreeMap<String, Files> = BTreeMap::new();
+    for (name, content) in catalogue {
+        let gadget = name.split('/').next().unwrap_or_default().to_owned();
+        gadgets.entry(gadget).or_default().insert(name, content);
+    }
+    let none = Files::new();
+    let frames: Vec<&Files> = if gadgets.is_empty() {
+        vec![&none]
+    } else {
+        gadgets.values().collect()
+    };
+    write_frames(&frames, path)
+}
+
 /// Has cargo watch `path` if it exists. A missing path must not be named to cargo: it would rebuild every time.
 fn watched(path: &Path) -> bool {
     let exists = path.exists();
     if exists {
-        println!("cargo:rerun-if-changed={}", path.display());
+        println!("cargo::rerun-if-changed={}", path.display());
     } else {
-        println!("cargo:warning={} does not exist", path.display());
+        println!("cargo::warning={} does not exist", path.display());
     }
     exists
 }

@@ -1,7 +1,21 @@
 //! From a gadget’s source directory to an OCI image: clang, metadata, packing.
+//!
+//! ```text
+//! build.yaml ─► Source ─► clang for each architecture ─► strip ─► update and validate gadget.yaml ─► Built
+//! ```
+//!
+//! clang is the only program that is needed: the headers come with us, and DWARF is dropped here. The same source and the same
+//! clang give the same bytes, wherever they are.
 
 pub mod clang;
+pub mod headers;
+mod pipeline;
+mod source;
 pub mod strip;
 pub mod tar;
 #[cfg(test)]
 pub(crate) mod testing;
+
+pub use clang::Target;
+pub use pipeline::{BuildEvent, BuildOptions, Built, build_gadget};
+pub use source::{BUILD_FILE, Source, is_source_path};

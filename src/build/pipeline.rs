@@ -1,0 +1,305 @@
+//! Building a gadget: compile for every architecture, strip, complete and validate the metadata.
+//!
+//! The result is in memory; packing it into an image is the image room's. Nothing is written to the source directory except
+//! gadget.yaml, and that only when asked for.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use super::clang::{self, Target};
+use super::source::{Source, os_error};
+use super::{headers, strip};
+use crate::ebpf::inspect::object::ObjectFile;
+use crate::gadget::metadata::{self, Metadata};
+use crate::{Error, Result, ResultExt};
+
+/// What to build, and how.
+#[derive(Clone, Debug)]
+pub struct BuildOptions {
+    /// The directory with the source, or a single `*.bpf.c` file.
+    pub path: PathBuf,
+    /// The file to read in place of `<path>/build.yaml`.
+    pub build_file: Option<PathBuf>,
+    /// A directory that keeps the generated files; it must exist.
+    pub output: Option<PathBuf>,
+    /// Complete the metadata file, or create it.
+    pub update_metadata: bool,
+    /// Check the metadata file against the compiled program.
+    pub validate_metadata: bool,
+    /// Reduce the BTF files of this archive to what the program needs, and put them into the image.
+    pub btfhub_archive: Option<PathBuf>,
+}
+
+impl BuildOptions {
+    /// The usual options for the source at `path`.
+    pub fn for_path(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            build_file: None,
+            output: None,
+            update_metadata: false,
+            validate_metadata: true,
+            btfhub_archive: None,
+        }
+    }
+}
+
+/// A built gadget.
+#[derive(Clone, Debug, Default)]
+pub struct Built {
+    /// The eBPF object of each architecture, without DWARF. Empty when the gadget has no eBPF program.
+    pub objects: BTreeMap<Target, Vec<u8>>,
+    /// The wasm module.
+    pub wasm: Option<Vec<u8>>,
+    /// The bytes of gadget.yaml.
+    pub metadata: Option<Vec<u8>>,
+    /// What the compiler had to say though it succeeded; the same text for several architectures is there once.
+    pub warnings: Vec<String>,
+}
+
+/// What a build is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildEvent<'a> {
+    /// This command line was run.
+    Command(&'a str),
+    /// It wrote this.
+    Output(&'a str),
+}
+
+/// Builds a gadget, telling `report` about each command that is run.
+///
+/// # Errors
+/// When the source is incomplete, does not compile (the message has the compiler's diagnostics), clang is missing (the hint
+/// says how to get it), or the metadata does not fit the program.
+pub fn build_gadget(options: &BuildOptions, report: &mut dyn FnMut(BuildEvent<'_>)) -> Result<Built> {
+    let source = Source::find(&options.path, options.build_file.as_deref())?;
+    if let Some(output) = &options.output {
+        let metadata = std::fs::metadata(output).map_err(|e| os_error("stat", output, &e))?;
+        if !metadata.is_dir() {
+            return Err(Error::invalid(format!(
+                "output path {:?} is not a directory",
+                output.display()
+            )));
+        }
+    }
+    check_paths(options, &source).context("building build pipeline")?;
+    let mut built = Built {
+        wasm: read_wasm(&source)?,
+        ..Built::default()
+    };
+    if let Some(ebpf) = &source.ebpf {
+        compile_all(&source, ebpf, options, &mut built, report)?;
+    }
+    built.metadata = process_metadata(&source, options, &built.objects)?;
+    Ok(built)
+}
+
+/// Refuses names that the tools we run would take for options.
+fn check_paths(options: &BuildOptions, source: &Source) -> Result<()> {
+    let paths = [
+        options.output.as_deref().map(Path::as_os_str),
+        source.ebpf.as_deref().map(OsStr::new),
+        source.wasm.as_deref().map(OsStr::new),
+        options.btfhub_archive.as_deref().map(Path::as_os_str),
+    ];
+    for path in paths.into_iter().flatten() {
+        let text = path.to_string_lossy();
+        let refuse = |what: &str| Err(Error::invalid(format!("wrong build option detected: {what}: {text:?}")));
+        match text.trim_start().chars().next() {
+            Some('-') => return refuse("flags are not accepted"),
+            Some('@') => return refuse("response file are not accepted"),
+            _ => {}
+        }
+    }
+    match source.wasm.as_deref() {
+        Some(wasm) if wasm.ends_with(".go") || wasm.ends_with(".rs") => {
+            return Err(Error::unsupported(format!(
+                "{wasm}: wasm modules cannot be built from Go or Rust sources yet"
+            ))
+            .with_hint("build the module yourself and name the .wasm file in build.yaml"));
+        }
+        Some(wasm) if !wasm.ends_with(".wasm") => {
+            return Err(Error::invalid(format!("unsupported wasm file type: {wasm}")));
+        }
+        _ => {}
+    }
+    if options.btfhub_archive.is_some() {
+        return Err(Error::unsupported("btfgen is not supported yet")
+            .with_hint("without --btfgen the gadget runs on every kernel that has BTF"));
+    }
+    Ok(())
+}
+
+fn read_wasm(source: &Source) -> Result<Option<Vec<u8>>> {
+    let Some(wasm) = &source.wasm else { return Ok(None) };
+    let path = source.dir.join(wasm);
+    let module = std::fs::read(&path).map_err(|e| os_error("open", &path, &e).context("reading wasm module"))?;
+    if !module.starts_with(b"\0asm") {
+        return Err(Error::invalid(format!(
+            "reading wasm module: {wasm} is not a wasm module"
+        )));
+    }
+    Ok(Some(module))
+}
+
+fn compile_all(
+    source: &Source,
+    ebpf: &str,
+    options: &BuildOptions,
+    built: &mut Built,
+    report: &mut dyn FnMut(BuildEvent<'_>),
+) -> Result<()> {
+    let temporary = tempfile::Builder::new()
+        .prefix("gadget-build-")
+        .tempdir()
+        .context("creating temporary directory")?;
+    // The compiler runs in the source directory, so everything else needs an absolute path.
+    let temporary_path = std::path::absolute(temporary.path())?;
+    let headers = temporary_path.join("headers");
+    headers::unpack(&headers)?;
+    let output = match &options.output {
+        Some(output) => std::path::absolute(output)?,
+        None => temporary_path.clone(),
+    };
+    let Some(clang) = clang::find() else {
+        return Err(no_clang("clang"));
+    };
+    let job = |target: Target| {
+        let object = output.join(target.object_name());
+        let arguments = clang::arguments(target, &headers, Path::new(ebpf), &object);
+        let words = std::iter::once(clang.as_os_str()).chain(arguments.iter().map(|argument| argument.as_os_str()));
+        let line = words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
+        let mut command = Command::new(&clang);
+        command.args(&arguments).current_dir(&source.dir);
+        (target, object, line, command)
+    };
+    let mut jobs = Target::ALL.map(job);
+    let outputs: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = jobs
+            .iter_mut()
+            .map(|(_, _, _, command)| scope.spawn(|| command.output()))
+            .collect();
+        running.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+    });
+    for ((target, object, line, _), output) in jobs.iter().zip(outputs) {
+        report(BuildEvent::Command(line));
+        let output = output.map_err(|_| Error::new(crate::ErrorKind::Other, "the thread that runs clang panicked"))?;
+        let output = match output {
+            Ok(output) => output,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(no_clang(&clang.to_string_lossy())),
+            Err(e) => return Err(Error::from(e).context(step(*target)).context("local build")),
+        };
+        let diagnostics = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            let status = describe(output.status);
+            return Err(Error::invalid(format!("running [{line}]: {status}: {diagnostics}"))
+                .context(step(*target))
+                .context("local build"));
+        }
+        if !diagnostics.is_empty() {
+            report(BuildEvent::Output(&diagnostics));
+            if !built.warnings.iter().any(|known| *known == diagnostics) {
+                built.warnings.push(diagnostics.into_owned());
+            }
+        }
+        let full = std::fs::read(object).map_err(|e| os_error("open", object, &e))?;
+        let stripped =
+            strip::strip_dwarf(&full).map_err(|e| Error::invalid(format!("local build: strip for {target}: {e}")))?;
+        if options.output.is_some() {
+            std::fs::write(object, &stripped).map_err(|e| os_error("write", object, &e))?;
+            give_to_owner_of(&output_dir(object), object).context("fixing generated files owner")?;
+        }
+        built.objects.insert(*target, stripped);
+    }
+    Ok(())
+}
+
+fn step(target: Target) -> String {
+    format!("clang compile for {target}")
+}
+
+fn no_clang(name: &str) -> Error {
+    Error::not_found(format!("exec: {name:?}: executable file not found in $PATH"))
+        .context(step(Target::ALL[0]))
+        .context("local build")
+        .with_hint(clang::HOW_TO_INSTALL)
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+fn output_dir(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Lets a file that we made as root belong to whom its directory belongs to.
+fn give_to_owner_of(model: &Path, file: &Path) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = std::fs::metadata(model)?;
+    std::os::unix::fs::chown(file, Some(owner.uid()), Some(owner.gid())).map_err(|e| os_error("chown", file, &e))
+}
+
+fn process_metadata(
+    source: &Source,
+    options: &BuildOptions,
+    objects: &BTreeMap<Target, Vec<u8>>,
+) -> Result<Option<Vec<u8>>> {
+    let path = source.metadata_path();
+    let mut bytes = match std::fs::read(&path) {
+        Ok(bytes) => Some(bytes),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(os_error("open", &path, &e).context("reading metadata file")),
+    };
+    // All architectures declare the same things.
+    let object = match objects.values().next() {
+        Some(object) => Some(ObjectFile::parse(object)?),
+        None => None,
+    };
+    if options.update_metadata {
+        let Some(object) = &object else {
+            return Err(Error::not_found(
+                "updating metadata file: loading spec: no eBPF object file found: file does not exist",
+            ));
+        };
+        let updated = metadata::update(bytes.as_deref(), object)?;
+        if bytes.as_deref() != Some(&*updated) {
+            write_metadata(&path, bytes.is_some(), &updated).context("updating metadata file")?;
+        }
+        bytes = Some(updated);
+    }
+    if let Some(bytes) = bytes.as_deref().filter(|_| options.validate_metadata) {
+        Metadata::decode(bytes)
+            .and_then(|metadata| metadata.validate(object.as_ref()))
+            .context("validating metadata file")?;
+    }
+    Ok(bytes)
+}
+
+/// Replaces the metadata file in one step, so that an interruption leaves the old one.
+fn write_metadata(path: &Path, exists: bool, content: &[u8]) -> Result<()> {
+    let dir = output_dir(path);
+    let file = tempfile::NamedTempFile::new_in(&dir).map_err(|e| os_error("create", path, &e))?;
+    std::fs::write(file.path(), content).map_err(|e| os_error("write", path, &e))?;
+    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644))?;
+    let model = if exists { path } else { &dir };
+    if let Err(e) = give_to_owner_of(model, file.path()) {
+        tracing::warn!("fixing the owner of {}: {e}", path.display());
+    }
+    file.persist(path).map_err(|e| os_error("rename", path, &e.error))?;
+    Ok(())
+}
