@@ -9,7 +9,9 @@ use super::gadget_args::{GadgetArgs, Strict};
 use super::host::{self, HostOptions};
 use super::signals::Interrupts;
 use super::stdout::stdout;
-use super::{image, local_build, run_flags};
+use super::progress::Bar;
+use super::run_flags;
+use crate::build::{BuildEvent, BuildOptions, build_gadget, image_of, is_source_path};
 use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, RuntimeKind};
 use crate::ebpf::buffer::{BufferKind, BufferSettings};
 use crate::gadget::{Gadget, Report};
@@ -18,7 +20,7 @@ use crate::metadata::params::typed::split_list;
 use crate::metadata::params::{Param, ParamValues};
 use crate::operators::local_manager::ContainerSource;
 use crate::operators::sink::{self, CliSink, Output};
-use crate::output::{fields, mode, terminal};
+use crate::output::{fields, mode};
 use crate::{Error, Result, ResultExt};
 
 const FIELDS: &str = "operator.cli.fields";
@@ -82,12 +84,12 @@ fn print(page: &str) -> Result<()> {
 
 /// The image, from a path that is built now, or from the store, the catalogue or a registry.
 fn find_image(name: &str, values: &ParamValues) -> Result<GadgetImage> {
-    if is_path(name) {
-        return local_build::build(Path::new(name));
+    if is_source_path(name) {
+        return build_image(Path::new(name));
     }
     let text = |key: &str| values.get(&format!("operator.oci.{key}")).unwrap_or_default();
     let on = |key: &str| values.is_true(&format!("operator.oci.{key}"));
-    let bar = image::Bar::new();
+    let bar = Bar::new();
     let options = ResolveOptions {
         store: if values.is_true(run_flags::OCI_STORE_USER) { StoreChoice::SudoUser } else { StoreChoice::Default },
         pull: text("pull").parse::<PullPolicy>()?,
@@ -109,9 +111,15 @@ fn find_image(name: &str, values: &ParamValues) -> Result<GadgetImage> {
         .context("initializing and preparing operators")
 }
 
-/// Whether `name` is a path to build from: references never begin with a dot or slash, nor end like a source file.
-fn is_path(name: &str) -> bool {
-    name == "." || name == ".." || name.starts_with(['/']) || name.starts_with("./") || name.starts_with("../") || name.ends_with(".bpf.c")
+/// Builds the image of the source at `path`. What was just built from the user's own files needs no further trust.
+fn build_image(path: &Path) -> Result<GadgetImage> {
+    let built = build_gadget(&BuildOptions::for_path(path), &mut |event| match event {
+        BuildEvent::Command(line) | BuildEvent::Output(line) => tracing::debug!("{line}"),
+    })?;
+    for warning in &built.warnings {
+        tracing::warn!("{warning}");
+    }
+    GadgetImage::from_packed(&image_of(built)?, None)
 }
 
 fn list(values: &ParamValues, name: &str) -> Vec<String> {
@@ -175,7 +183,7 @@ fn sink(gadget: &mut Gadget, values: &ParamValues, params: &[Param], output: &Ou
     let options = sink::Options {
         fields: chosen(FIELDS),
         output: chosen(OUTPUT),
-        terminal: on_terminal.then(|| Arc::new(terminal::width) as sink::TerminalWidth),
+        terminal: on_terminal.then(|| Arc::new(terminal_width) as sink::TerminalWidth),
     };
     let stop = gadget.stop_signal();
     output.on_end(move || stop.request());
@@ -184,6 +192,10 @@ fn sink(gadget: &mut Gadget, values: &ParamValues, params: &[Param], output: &Ou
         tracing::warn!("{note}");
     }
     Ok(sink)
+}
+
+fn terminal_width() -> Option<usize> {
+    terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0)
 }
 
 fn timeout(values: &ParamValues) -> Result<Option<Duration>> {

@@ -37,7 +37,7 @@ use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues};
 use crate::operators::formatters::Formatters;
 use crate::operators::local_manager::{ContainerSource, LocalManager};
-use crate::operators::uidgid::UidGid;
+use crate::operators::uidgid::UidGidResolver;
 use crate::operators::ustack::UserStacks;
 use crate::operators::{Context, Instance, StopSignal, priority};
 use crate::{Error, Result, ResultExt};
@@ -131,7 +131,7 @@ impl GadgetBuilder<'_> {
         instances.extend(local_manager.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let formatters = Formatters::instantiate(&mut context)?;
         instances.extend(formatters.map(|instance| Box::new(instance) as Box<dyn Instance>));
-        let uid_gid = UidGid::instantiate(&mut context)?;
+        let uid_gid = UidGidResolver::instantiate(&mut context)?;
         instances.extend(uid_gid.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let stacks = UserStacks::instantiate(&mut context)?;
         instances.extend(stacks.map(|instance| Box::new(instance) as Box<dyn Instance>));

@@ -4,6 +4,7 @@
 //! that declares a user stack. They are empty: nothing resolves stacks yet, just as when the collection of user stacks is
 //! off.
 
+use super::priority;
 use super::{Context, Instance};
 use crate::Result;
 use crate::data::{Flags, NewField, Scalar};

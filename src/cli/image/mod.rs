@@ -3,13 +3,10 @@
 mod export;
 mod import;
 mod list;
-mod progress;
 mod pull;
 mod push;
 mod remove;
 mod tag;
-
-pub(super) use progress::Bar;
 
 use std::io::{self, Write};
 
