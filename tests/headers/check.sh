@@ -171,6 +171,15 @@ else
 		"$work/load" "$work/trace_open.$native.o" collect_ustack=1 collect_otel_stack=1
 	load trace_exec
 	load trace_exec paths=1 ignore_failed=0
+	for object in lab3 fields tracing trace_open trace_exec; do
+		check "loads without ring buffers: $object" "$work/load" --perf "$work/$object.$native.o"
+	done
+	for object in networking sockets_tracing; do
+		check "loads with a socket enricher: $object" "$work/load" --sockets "$work/$object.$native.o"
+		check "loads with a socket enricher: $object targ_pid=1 gadget_filter_by_mntns=1 targ_comm=65" \
+			"$work/load" --sockets "$work/$object.$native.o" targ_pid=1 gadget_filter_by_mntns=1 targ_comm=65
+	done
+	check "loads without ring buffers: trace_open paths=1" "$work/load" --perf "$work/trace_open.$native.o" paths=1
 fi
 
 exit $failed

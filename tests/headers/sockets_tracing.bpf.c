@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Needs a loader that knows struct gadget_socket_value; compiled only. */
+/* Owners of sockets in a tracing program. */
 #define GADGET_TYPE_TRACING
 #include "all.h"
 
