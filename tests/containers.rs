@@ -1,8 +1,9 @@
 //! Container discovery against the running kernel and a real docker daemon. Needs root and docker.
 
-use std::process::Command;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use inspektor_gadget::containers::{
@@ -16,7 +17,9 @@ fn docker_is_there() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/testenv/docker.sh");
-        let status = Command::new(script).status().expect("scripts/testenv/docker.sh can be run");
+        let status = Command::new(script)
+            .status()
+            .expect("scripts/testenv/docker.sh can be run");
         assert!(status.success(), "scripts/testenv/docker.sh: {status}");
     });
 }
@@ -48,7 +51,9 @@ impl Running {
     }
 
     fn pid(&self) -> u32 {
-        docker(&["inspect", "-f", "{{.State.Pid}}", &self.id]).parse().expect("docker tells a pid")
+        docker(&["inspect", "-f", "{{.State.Pid}}", &self.id])
+            .parse()
+            .expect("docker tells a pid")
     }
 }
 
@@ -71,6 +76,17 @@ fn start(options: CollectionOptions) -> Arc<Collection> {
     collection
 }
 
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn warnings(part: &str) -> usize {
+    WARNINGS
+        .lock()
+        .expect("no panic")
+        .iter()
+        .filter(|warning| warning.contains(part))
+        .count()
+}
+
 /// Debug lines of the library are shown with a failing test.
 fn log_to_test_output() {
     struct Printer;
@@ -87,6 +103,9 @@ fn log_to_test_output() {
             event.record(&mut message);
             if event.metadata().target().starts_with("inspektor_gadget") {
                 eprintln!("{} {}", event.metadata().level(), message.0);
+                if *event.metadata().level() == tracing::Level::WARN {
+                    WARNINGS.lock().expect("no panic").push(message.0);
+                }
             }
         }
     }
@@ -95,7 +114,10 @@ fn log_to_test_output() {
 }
 
 fn find(collection: &Collection, name: &str) -> Option<Arc<Container>> {
-    collection.containers().into_iter().find(|container| container.runtime.container_name == name)
+    collection
+        .containers()
+        .into_iter()
+        .find(|container| container.runtime.container_name == name)
 }
 
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -111,7 +133,9 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 fn namespace(pid: u32, kind: &str) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(format!("/proc/{pid}/ns/{kind}")).expect("the container's process is there").ino()
+    std::fs::metadata(format!("/proc/{pid}/ns/{kind}"))
+        .expect("the container's process is there")
+        .ino()
 }
 
 fn events_of(events: &Receiver<ContainerEvent>, name: &str, count: usize) -> Vec<ContainerEvent> {
@@ -136,15 +160,27 @@ fn finds_a_container_that_runs_already() {
         details: true,
         ..CollectionOptions::default()
     });
-    let found = eventually("the details", || find(&collection, &container.name).filter(|c| !c.oci_config.is_empty()));
+    let found = eventually("the details", || {
+        find(&collection, &container.name).filter(|c| !c.oci_config.is_empty())
+    });
     let pid = container.pid();
     assert_eq!(found.runtime.runtime_name, "docker");
     assert_eq!(found.runtime.container_id, container.id);
     assert_eq!(found.runtime.container_pid, pid);
     assert_eq!(found.runtime.image_name, "busybox");
-    assert_eq!(found.runtime.image_id, docker(&["inspect", "-f", "{{.Image}}", &container.id]));
-    assert!(found.runtime.started_at > 1_700_000_000_000_000_000, "{}", found.runtime.started_at);
-    assert_eq!((found.mntns, found.netns), (namespace(pid, "mnt"), namespace(pid, "net")));
+    assert_eq!(
+        found.runtime.image_id,
+        docker(&["inspect", "-f", "{{.Image}}", &container.id])
+    );
+    assert!(
+        found.runtime.started_at > 1_700_000_000_000_000_000,
+        "{}",
+        found.runtime.started_at
+    );
+    assert_eq!(
+        (found.mntns, found.netns),
+        (namespace(pid, "mnt"), namespace(pid, "net"))
+    );
     assert!(found.host_network);
     assert!(found.cgroup.path.contains(&container.id), "{:?}", found.cgroup);
     assert_ne!(found.cgroup.id, 0);
@@ -155,7 +191,12 @@ fn finds_a_container_that_runs_already() {
         Lookup::Container(by_mntns) => assert_eq!(by_mntns.runtime.container_id, container.id),
         other => panic!("{other:?}"),
     }
-    assert!(collection.containers_by_netns(found.netns).iter().any(|c| c.id() == container.id));
+    assert!(
+        collection
+            .containers_by_netns(found.netns)
+            .iter()
+            .any(|c| c.id() == container.id)
+    );
     let own = namespace(std::process::id(), "mnt");
     assert!(matches!(collection.lookup(own, 0), Lookup::NotContainer));
 }
@@ -166,8 +207,15 @@ fn selects_in_the_kernels_map() {
     let wanted = Running::start("wanted", &[], "sleep 1000");
     let other = Running::start("other", &[], "sleep 1000");
     let collection = start(CollectionOptions::default());
-    let filter = collection.filter(Selector::container(&wanted.name), 0).expect("a filter");
-    let value = |mntns: u64| filter.map().lookup(&mntns.to_ne_bytes(), MapFlags::ANY).expect("the map can be read");
+    let filter = collection
+        .filter(Selector::container(&wanted.name), 0)
+        .expect("a filter");
+    let value = |mntns: u64| {
+        filter
+            .map()
+            .lookup(&mntns.to_ne_bytes(), MapFlags::ANY)
+            .expect("the map can be read")
+    };
     assert_eq!(value(namespace(wanted.pid(), "mnt")), Some(1u32.to_ne_bytes().to_vec()));
     assert_eq!(value(namespace(other.pid(), "mnt")), None);
     assert!(filter.selected(&find(&collection, &wanted.name).expect("it runs")));
@@ -175,7 +223,9 @@ fn selects_in_the_kernels_map() {
     // A rename changes what is selected.
     let mntns = namespace(wanted.pid(), "mnt");
     docker(&["rename", &wanted.id, &format!("{}-renamed", wanted.name)]);
-    eventually("the renamed container leaves the filter", || value(mntns).is_none().then_some(()));
+    eventually("the renamed container leaves the filter", || {
+        value(mntns).is_none().then_some(())
+    });
     docker(&["rename", &other.id, &wanted.name]);
     let mntns = namespace(other.pid(), "mnt");
     eventually("the container of that name enters it", || value(mntns));
@@ -205,8 +255,12 @@ fn short_lived(prefix: &str, hook_buffer: HookBuffer, count: usize) -> Vec<Strin
         ..CollectionOptions::default()
     });
     assert!(collection.has_hook());
-    let names: Vec<String> = (0..count).map(|i| format!("ig-test-{}-{prefix}-{i}", std::process::id())).collect();
-    let filter = collection.filter(Selector::container(names.join(",")), 0).expect("a filter");
+    let names: Vec<String> = (0..count)
+        .map(|i| format!("ig-test-{}-{prefix}-{i}", std::process::id()))
+        .collect();
+    let filter = collection
+        .filter(Selector::container(names.join(",")), 0)
+        .expect("a filter");
     let execs = exec_probe::ExecProbe::attach(filter.map());
     let (_, events) = collection.subscribe(Selector::container(names.join(",")));
 
@@ -215,7 +269,9 @@ fn short_lived(prefix: &str, hook_buffer: HookBuffer, count: usize) -> Vec<Strin
     let mut waiting = Vec::new();
     let began = Instant::now();
     for name in &names {
-        let status = Command::new("docker").args(["run", "--rm", "--name", name, "busybox", "true"]).status();
+        let status = Command::new("docker")
+            .args(["run", "--rm", "--name", name, "busybox", "true"])
+            .status();
         assert!(status.expect("docker can be run").success());
         for exec in execs.take() {
             if !exec.in_filter {
@@ -228,7 +284,11 @@ fn short_lived(prefix: &str, hook_buffer: HookBuffer, count: usize) -> Vec<Strin
             }
         }
     }
-    println!("{count} containers in {:?}, {} undecided at first", began.elapsed(), waiting.len());
+    println!(
+        "{count} containers in {:?}, {} undecided at first",
+        began.elapsed(),
+        waiting.len()
+    );
     for (exec, namespace) in waiting {
         eventually("a decision", || namespace.decision());
         named.extend(namespace.container().filter(|c| filter.selected(c)).map(|c| (exec, c)));
@@ -280,7 +340,9 @@ fn follows_a_restart() {
     let collection = start(CollectionOptions::default());
     let container = Running::start("restarts", &[], "sleep 1000");
     let (_, events) = collection.subscribe(Selector::container(&container.name));
-    let first = eventually("the new container", || find(&collection, &container.name).filter(|c| c.runtime.container_pid != 0));
+    let first = eventually("the new container", || {
+        find(&collection, &container.name).filter(|c| c.runtime.container_pid != 0)
+    });
     docker(&["restart", "-t", "0", &container.id]);
     let second = eventually("its second life", || {
         find(&collection, &container.name).filter(|c| c.runtime.container_pid == container.pid())
@@ -288,7 +350,10 @@ fn follows_a_restart() {
     assert_ne!(first.runtime.container_pid, second.runtime.container_pid);
     assert_eq!(second.mntns, namespace(container.pid(), "mnt"));
     let kinds = loop {
-        let kinds: Vec<_> = events_of(&events, &container.name, 2).iter().map(|event| event.kind).collect();
+        let kinds: Vec<_> = events_of(&events, &container.name, 2)
+            .iter()
+            .map(|event| event.kind)
+            .collect();
         if kinds[0] == ContainerEventKind::Deleted {
             break kinds;
         }
@@ -300,11 +365,21 @@ fn follows_a_restart() {
 fn a_namespace_of_no_container_leaves_the_filter() {
     let collection = start(CollectionOptions::default());
     let filter = collection.filter(Selector::default(), 0).expect("a filter");
-    let mut child = Command::new("unshare").args(["-m", "sleep", "1000"]).spawn().expect("unshare can be run");
+    let mut child = Command::new("unshare")
+        .args(["-m", "sleep", "1000"])
+        .spawn()
+        .expect("unshare can be run");
     let host = namespace(std::process::id(), "mnt");
-    let mntns = eventually("a new namespace", || Some(namespace(child.id(), "mnt")).filter(|&mntns| mntns != host));
-    eventually("the decision", || matches!(collection.lookup(mntns, 0), Lookup::NotContainer).then_some(()));
-    let value = filter.map().lookup(&mntns.to_ne_bytes(), MapFlags::ANY).expect("the map can be read");
+    let mntns = eventually("a new namespace", || {
+        Some(namespace(child.id(), "mnt")).filter(|&mntns| mntns != host)
+    });
+    eventually("the decision", || {
+        matches!(collection.lookup(mntns, 0), Lookup::NotContainer).then_some(())
+    });
+    let value = filter
+        .map()
+        .lookup(&mntns.to_ne_bytes(), MapFlags::ANY)
+        .expect("the map can be read");
     assert_eq!(value, None);
     child.kill().expect("the child is there");
     child.wait().expect("the child ends");
@@ -313,18 +388,303 @@ fn a_namespace_of_no_container_leaves_the_filter() {
 #[test]
 fn a_process_that_leaves_its_containers_namespace_is_not_the_container() {
     let collection = start(CollectionOptions::default());
-    let container = Running::start("unshares", &["--security-opt", "seccomp=unconfined"], "unshare -r -m sleep 1000 & wait");
-    let found = eventually("the new container", || find(&collection, &container.name).filter(|c| c.runtime.container_pid != 0));
+    let container = Running::start(
+        "unshares",
+        &["--security-opt", "seccomp=unconfined"],
+        "unshare -r -m sleep 1000 & wait",
+    );
+    let found = eventually("the new container", || {
+        find(&collection, &container.name).filter(|c| c.runtime.container_pid != 0)
+    });
     assert_eq!(found.mntns, namespace(container.pid(), "mnt"));
     let inner = eventually("the process inside", || {
         let top = docker(&["top", &container.id, "-eo", "pid,args"]);
-        let line = top.lines().find(|line| line.trim_end().ends_with("sleep 1000") && !line.contains("sh -c"))?;
+        let line = top
+            .lines()
+            .find(|line| line.trim_end().ends_with("sleep 1000") && !line.contains("sh -c"))?;
         let pid: u32 = line.split_whitespace().next()?.parse().ok()?;
         (namespace(pid, "mnt") != found.mntns).then_some(pid)
     });
-    assert!(matches!(collection.lookup(namespace(inner, "mnt"), 0), Lookup::NotContainer));
+    assert!(matches!(
+        collection.lookup(namespace(inner, "mnt"), 0),
+        Lookup::NotContainer
+    ));
     assert!(matches!(collection.lookup(found.mntns, 0), Lookup::Container(c) if c.id() == container.id));
 }
 
 /// Reports every exec, and whether its mount namespace was in a given map at that moment, by a small eBPF program.
 mod exec_probe;
+
+/// A docker daemon of the test's own making.
+mod fake_docker;
+use fake_docker::{FakeContainer, FakeDocker};
+
+/// A process in a mount namespace of its own, ended when dropped.
+struct Process(Child);
+
+impl Process {
+    fn start() -> Self {
+        Self::start_in(None)
+    }
+
+    /// The process is in `cgroup` before its namespace is made.
+    fn start_in(cgroup: Option<&Path>) -> Self {
+        let host = namespace(std::process::id(), "mnt");
+        let join = cgroup.map_or(String::new(), |cgroup| {
+            format!("echo $$ >{}/cgroup.procs && ", cgroup.display())
+        });
+        let script = format!("{join}exec unshare -m sleep 1000");
+        let child = Command::new("sh").args(["-c", &script]).spawn().expect("sh can be run");
+        let process = Self(child);
+        eventually("the process's namespace", || (process.mntns() != host).then_some(()));
+        process
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn mntns(&self) -> u64 {
+        namespace(self.pid(), "mnt")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start_with(socket: &Path, hook: bool) -> Arc<Collection> {
+    log_to_test_output();
+    let collection = Collection::start(CollectionOptions {
+        runtimes: vec![RuntimeKind::Docker],
+        docker_socket: socket.to_owned(),
+        explicit_docker_socket: true,
+        hook,
+        ..CollectionOptions::default()
+    })
+    .expect("the collection starts");
+    collection.wait_initial();
+    collection
+}
+
+fn names(collection: &Collection) -> Vec<String> {
+    collection
+        .containers()
+        .iter()
+        .map(|c| c.runtime.container_name.clone())
+        .collect()
+}
+
+#[test]
+fn survives_docker_going_away() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let socket = dir.path().join("docker.sock");
+    let processes = [Process::start(), Process::start(), Process::start()];
+    let [a, b, c] = [('a', "one"), ('b', "two"), ('c', "three")];
+    let make = |(digit, name): (char, &str), process: &Process| FakeContainer::new(digit, name, process.pid());
+    let [a, b, c] = [make(a, &processes[0]), make(b, &processes[1]), make(c, &processes[2])];
+
+    let daemon = FakeDocker::start(&socket, std::slice::from_ref(&a));
+    let collection = start_with(&socket, false);
+    assert_eq!(names(&collection), ["one"]);
+    assert_eq!(collection.containers()[0].runtime.image_digest, "sha256:feed");
+    let (_, events) = collection.subscribe(Selector::default());
+    // The event can only be heard once the collection listens.
+    let mut ran = false;
+    eventually("the second container", || {
+        if !std::mem::replace(&mut ran, true) {
+            std::thread::sleep(Duration::from_millis(200));
+            daemon.run(&b);
+        }
+        (names(&collection) == ["one", "two"]).then_some(())
+    });
+
+    drop(daemon);
+    eventually("the warning", || (warnings("docker went away") == 1).then_some(()));
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(names(&collection), ["one", "two"], "what is known stays known");
+    assert_eq!(warnings("docker went away"), 1, "said once");
+
+    let _daemon = FakeDocker::start(&socket, &[b, c]);
+    eventually("the new list", || {
+        (names(&collection) == ["two", "three"]).then_some(())
+    });
+    let mut seen: Vec<_> = Vec::new();
+    while seen.len() < 3 {
+        let event = events.recv_timeout(Duration::from_secs(5)).expect("another event");
+        seen.push(format!(
+            "{} {}",
+            event.kind.as_str(),
+            event.container.runtime.container_name
+        ));
+    }
+    assert_eq!(seen, ["CREATED two", "DELETED one", "CREATED three"]);
+}
+
+#[test]
+fn does_not_wait_long_for_a_docker_that_hangs() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let socket = dir.path().join("docker.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    let began = Instant::now();
+    let collection = start_with(&socket, false);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(collection.containers().is_empty());
+    assert_ne!(warnings("docker did not answer within 2 seconds"), 0);
+    drop(collection);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+/// A cgroup2 directory, removed when dropped.
+struct CgroupDir(PathBuf);
+
+impl CgroupDir {
+    fn new(name: &str) -> Self {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
+        let mount = mounts.lines().find_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            let (path, kind) = (fields.next()?, fields.next()?);
+            (kind == "cgroup2").then_some(path)
+        });
+        let path = Path::new(mount.expect("cgroup2 is mounted")).join(name);
+        std::fs::create_dir(&path).expect("a cgroup can be made");
+        Self(path)
+    }
+}
+
+impl Drop for CgroupDir {
+    fn drop(&mut self) {
+        // The kernel needs a moment after the last process has ended.
+        for _ in 0..50 {
+            if std::fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn a_slow_runtime_keeps_events_waiting_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let socket = dir.path().join("docker.sock");
+    let mut slow = FakeContainer::new('d', "slow", 0);
+    slow.delay = Duration::from_millis(1500);
+    let daemon = FakeDocker::start(&socket, &[]);
+    let collection = start_with(&socket, true);
+    let filter = collection.filter(Selector::container("slow"), 0).expect("a filter");
+    let value = |mntns: u64| {
+        filter
+            .map()
+            .lookup(&mntns.to_ne_bytes(), MapFlags::ANY)
+            .expect("the map can be read")
+    };
+    let woken = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counter = woken.clone();
+    let waker: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+        counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    });
+    collection.on_decision(&waker);
+
+    // The id is in the cgroup's name, docker has not announced it.
+    let cgroup = CgroupDir::new(&format!("docker-{}.scope", slow.id));
+    let stranger = CgroupDir::new(&format!("docker-{}.scope", "e".repeat(64)));
+    let process = Process::start_in(Some(&cgroup.0));
+    let other = Process::start_in(Some(&stranger.0));
+    slow.pid = process.pid();
+    let mntns = process.mntns();
+    eventually("docker's 404", || {
+        matches!(collection.lookup(other.mntns(), 0), Lookup::NotContainer).then_some(())
+    });
+    eventually("the stranger's end in the filter", || {
+        value(other.mntns()).is_none().then_some(())
+    });
+
+    // docker did not know this one either when it was asked first: its announcement comes late.
+    daemon.run(&slow);
+    let found = eventually("the slow answer", || match collection.lookup(mntns, 0) {
+        Lookup::Container(container) => Some(container),
+        _ => None,
+    });
+    assert_eq!(found.runtime.container_name, "slow");
+    assert_eq!(found.runtime.container_pid, process.pid());
+    assert_eq!(value(mntns), Some(1u32.to_ne_bytes().to_vec()));
+    assert_ne!(woken.load(std::sync::atomic::Ordering::SeqCst), 0);
+
+    // This one is announced but takes its time: undecided, in the filter, and then decided.
+    let mut second = FakeContainer::new('f', "slow", 0);
+    second.delay = Duration::from_millis(1500);
+    let cgroup = CgroupDir::new(&format!("docker-{}.scope", second.id));
+    daemon.run(&second);
+    let process = Process::start_in(Some(&cgroup.0));
+    let mntns = process.mntns();
+    let Lookup::Undecided(undecided) = collection.lookup(mntns, 0) else {
+        panic!("decided too early")
+    };
+    assert_eq!(undecided.mntns(), mntns);
+    assert_eq!(value(mntns), Some(2u32.to_ne_bytes().to_vec()));
+    eventually("the decision", || undecided.decision());
+    assert_eq!(undecided.container().expect("a container").id(), second.id);
+    assert_eq!(value(mntns), Some(1u32.to_ne_bytes().to_vec()));
+}
+
+#[test]
+fn a_full_filter_is_said() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let socket = dir.path().join("docker.sock");
+    let _daemon = FakeDocker::start(&socket, &[]);
+    let collection = start_with(&socket, true);
+    let filter = collection.filter(Selector::container("x"), 0).expect("a filter");
+    assert!(!filter.overflowed());
+    for key in 0..u64::from(filter.map().max_entries()) {
+        filter
+            .map()
+            .update(&key.to_ne_bytes(), &1u32.to_ne_bytes(), MapFlags::ANY)
+            .expect("there is room");
+    }
+    let _process = Process::start();
+    eventually("the overflow", || {
+        collection.generation();
+        filter.overflowed().then_some(())
+    });
+    assert_eq!(warnings("the mount namespace filter is full"), 1);
+}
+
+#[test]
+fn unusable_runtimes_are_named() {
+    let options = || CollectionOptions {
+        docker_socket: "/nonexistent/docker.sock".into(),
+        ..CollectionOptions::default()
+    };
+    // Nobody asked for docker in particular: it is left out.
+    let collection = Collection::start(options()).expect("the collection starts");
+    collection.wait_initial();
+    assert!(collection.containers().is_empty() && !collection.has_hook());
+    for explicit in [
+        CollectionOptions {
+            explicit_docker_socket: true,
+            ..options()
+        },
+        CollectionOptions {
+            explicit_runtimes: true,
+            runtimes: vec![RuntimeKind::Docker],
+            ..options()
+        },
+    ] {
+        let error = Collection::start(explicit).expect_err("it was asked for").to_string();
+        assert_eq!(
+            error,
+            "runtime \"docker\" with non-existent socketPath \"/nonexistent/docker.sock\""
+        );
+    }
+    let error = Collection::start(CollectionOptions {
+        explicit_runtimes: true,
+        runtimes: vec![RuntimeKind::Containerd],
+        ..options()
+    });
+    let error = error.expect_err("containerd comes later");
+    assert_eq!(error.kind(), inspektor_gadget::ErrorKind::Unsupported);
+}

@@ -681,6 +681,13 @@ impl Table {
         self.forget_pending(mntns);
     }
 
+    /// Whether the details of the container that runs as `pid` have not been read.
+    pub(super) fn lacks_details(&self, id: &str, pid: u32) -> bool {
+        self.containers
+            .get(id)
+            .is_some_and(|entry| entry.running.pid == pid && !entry.detailed)
+    }
+
     /// The details that were [asked for](Request::Details), as far as they could be read.
     pub(super) fn details(&mut self, id: &str, pid: u32, cgroup: Option<super::Cgroup>, oci_config: String) {
         let Some(entry) = self.containers.get_mut(id) else {
@@ -862,3 +869,6 @@ impl Table {
         let _ = self.requests.send(request);
     }
 }
+
+#[cfg(test)]
+mod tests;
