@@ -232,6 +232,11 @@ impl Table {
         }
     }
 
+    /// Whether anything is known about the namespace that has this number now.
+    pub(super) fn is_known(&self, mntns: u64) -> bool {
+        self.current.contains_key(&mntns)
+    }
+
     /// Containers in the network namespace `netns`: the running ones, or else those that ended lately.
     pub(super) fn by_netns(&self, netns: u64) -> Vec<Arc<Container>> {
         let mut found: Vec<_> = self.containers().into_iter().filter(|c| c.netns == netns).collect();
