@@ -1,3 +1,7 @@
 //! The `ig` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    inspektor_gadget::cli::main()
+}

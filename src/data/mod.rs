@@ -1,1 +1,36 @@
-//! Data sources, fields, packets and accessors: the model every event is described and carried by. Pure, no I/O.
+//! Data sources, fields, elements and accessors: the model every event is described and carried by.
+//!
+//! Pure: no I/O, no unsafe. A [`DataSource`] says which fields there are; an [`Element`] carries the values of one event;
+//! an [`Accessor`] reads or writes one field of an element; a [`Pipeline`] is what happens to elements.
+//!
+//! ```
+//! use inspektor_gadget::data::{DataSource, Element, NewField, Scalar, SourceType};
+//!
+//! let mut open = DataSource::new("open", SourceType::Single, None);
+//! let id = open.add_field(NewField::new("fname", Scalar::String)).unwrap();
+//! let mut event = Element::new(open.layout());
+//! open.accessor(id).set(&mut event, b"/etc/hostname").unwrap();
+//!
+//! let fname = open.field("fname").unwrap().str().unwrap();
+//! assert_eq!(fname.get(&event), "/etc/hostname");
+//! ```
+
+mod accessor;
+mod element;
+mod field;
+mod gate;
+mod kind;
+mod pipeline;
+mod source;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use accessor::{Accessor, Text, Typed, Value};
+pub use element::{Element, Layout};
+pub use field::{Annotations, Field, FieldId, FieldSettings, Flags, NewField, Settings, StaticField};
+pub use gate::{Gate, Verdict};
+pub use kind::{Kind, Scalar};
+pub use pipeline::{ArrayFn, ElementFn, Flow, FlushFn, Pipeline};
+pub use source::{Container, DataSource, FieldRef, SourceType};
+pub use template::template;

@@ -1,1 +1,27 @@
 //! Loading a gadget’s eBPF object: BTF, markers, variables, maps, attachment and event buffers.
+
+pub mod attach;
+pub mod btf;
+pub mod buffer;
+pub mod elf;
+pub mod fields;
+pub mod inspect;
+mod load;
+pub mod markers;
+pub mod object;
+pub mod params;
+mod print;
+pub mod tracer;
+
+use std::path::{Path, PathBuf};
+
+/// Where tracefs is mounted, if it is.
+pub(crate) fn tracefs() -> Option<PathBuf> {
+    ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+        .map(Path::new)
+        .into_iter()
+        .find(|path| path.join("events").is_dir())
+        .map(Path::to_owned)
+}
+
+pub use load::{LoadOptions, Loaded};

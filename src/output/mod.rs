@@ -1,1 +1,20 @@
-//! Encoders from packets to text: columns, JSON, YAML. They encode into buffers; sinks write.
+//! Encoders: from elements to the bytes that readers get.
+//!
+//! An encoder is compiled from a data source before the first event: which fields, in which order, with which text between
+//! them. Encoding an event then looks nothing up and allocates nothing; it appends to a buffer and does no I/O. Writing that
+//! buffer is the business of [`operators::sink`](crate::operators::sink).
+//!
+//! What comes from a traced process is data, never formatting: JSON and YAML escape it by their own rules, and columns escape
+//! everything that a terminal could take for a command.
+
+pub mod columns;
+pub mod fields;
+pub mod json;
+pub mod mode;
+pub(crate) mod number;
+mod plan;
+mod scan;
+#[cfg(test)]
+pub(crate) mod testing;
+mod tree;
+pub mod yaml;

@@ -1,0 +1,104 @@
+//! Elements: the values of one event.
+//!
+//! An element is one buffer, reused from event to event so that the steady state allocates nothing. Its front is the *fixed
+//! part* (static structs as the kernel wrote them, then added values of fixed size), at offsets known before the first event.
+//! Values of variable length follow, in the order in which they were written; slots say where.
+
+use super::source::Container;
+
+/// Where the parts of a data source's elements are.
+#[derive(Clone, Debug, Default)]
+pub struct Layout {
+    fixed: u32,
+    slots: u32,
+}
+
+impl Layout {
+    /// Reserves `size` bytes of the fixed part and returns their offset.
+    pub(super) fn add_fixed(&mut self, size: u32) -> u32 {
+        let offset = self.fixed;
+        self.fixed += size;
+        offset
+    }
+
+    pub(super) fn add_slot(&mut self) -> u32 {
+        self.slots += 1;
+        self.slots - 1
+    }
+
+    /// Size in bytes of the fixed part.
+    pub fn fixed_len(&self) -> usize {
+        self.fixed as usize
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    start: u32,
+    len: u32,
+}
+
+/// The values of one event. See the module documentation.
+#[derive(Clone, Debug, Default)]
+pub struct Element {
+    bytes: Vec<u8>,
+    slots: Vec<Span>,
+}
+
+impl Element {
+    /// An element with every value zero or empty.
+    pub fn new(layout: &Layout) -> Self {
+        let mut element = Self::default();
+        element.reset(layout, &[]);
+        element
+    }
+
+    /// Makes this the element of a new event whose first static struct holds `record`: a short record is padded with zeroes, what
+    /// exceeds the fixed part is left out. All other values are zero or empty afterwards.
+    pub fn reset(&mut self, layout: &Layout, record: &[u8]) {
+        let fixed = layout.fixed_len();
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&record[..record.len().min(fixed)]);
+        self.bytes.resize(fixed, 0);
+        self.slots.clear();
+        self.slots.resize(layout.slots as usize, Span::default());
+    }
+
+    /// Fills a static struct: a short record is padded with zeroes, a long one is cut.
+    pub fn set_container(&mut self, container: Container, record: &[u8]) {
+        let start = container.offset as usize;
+        let target = &mut self.bytes[start..start + container.size()];
+        let len = record.len().min(target.len());
+        target[..len].copy_from_slice(&record[..len]);
+        target[len..].fill(0);
+    }
+
+    pub(super) fn fixed(&self, offset: u32, len: u32) -> &[u8] {
+        &self.bytes[offset as usize..(offset + len) as usize]
+    }
+
+    pub(super) fn fixed_mut(&mut self, offset: u32, len: u32) -> &mut [u8] {
+        &mut self.bytes[offset as usize..(offset + len) as usize]
+    }
+
+    pub(super) fn slot(&self, slot: u32) -> &[u8] {
+        let span = self.slots[slot as usize];
+        &self.bytes[span.start as usize..(span.start + span.len) as usize]
+    }
+
+    /// Lets `write` append the value of a slot; what the slot held before is forgotten.
+    pub(super) fn write_slot(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        debug_assert!(self.bytes.len() >= start, "a writer may only append");
+        self.slots[slot as usize] = Span {
+            start: start as u32,
+            len: self.bytes.len().saturating_sub(start) as u32,
+        };
+    }
+
+    /// Bytes of memory that the element keeps.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+}

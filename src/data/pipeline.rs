@@ -1,0 +1,121 @@
+//! Pipelines: what happens to the packets of one data source, in which order.
+
+use super::element::Element;
+use crate::Result;
+
+/// Whether a packet goes on to the next subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// On to the next.
+    Continue,
+    /// Dropped here; of an array, only this element.
+    Discard,
+}
+
+/// Called for each element: of a single data source its packets, of an array data source each element in order.
+pub type ElementFn = Box<dyn FnMut(&mut Element) -> Result<Flow> + Send>;
+/// Called for each whole array.
+pub type ArrayFn = Box<dyn FnMut(&mut Vec<Element>) -> Result<Flow> + Send>;
+/// Called when a producer has nothing more for now: the moment to write out what was buffered.
+pub type FlushFn = Box<dyn FnMut() -> Result<()> + Send>;
+
+enum Subscriber {
+    Element(ElementFn),
+    Array(ArrayFn),
+}
+
+/// The subscribers of one data source in ascending priority, equal priorities in subscription order.
+#[derive(Default)]
+pub struct Pipeline {
+    subscribers: Vec<(i32, Subscriber)>,
+    flushers: Vec<FlushFn>,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let priorities: Vec<i32> = self.subscribers.iter().map(|(priority, _)| *priority).collect();
+        f.debug_struct("Pipeline").field("priorities", &priorities).finish()
+    }
+}
+
+impl Pipeline {
+    /// Subscribes to elements.
+    pub fn subscribe(&mut self, priority: i32, call: impl FnMut(&mut Element) -> Result<Flow> + Send + 'static) {
+        self.insert(priority, Subscriber::Element(Box::new(call)));
+    }
+
+    /// Subscribes to whole arrays; single data sources never call it.
+    pub fn subscribe_array(
+        &mut self,
+        priority: i32,
+        call: impl FnMut(&mut Vec<Element>) -> Result<Flow> + Send + 'static,
+    ) {
+        self.insert(priority, Subscriber::Array(Box::new(call)));
+    }
+
+    /// Is called whenever the producer pauses and once at the end.
+    pub fn on_flush(&mut self, call: impl FnMut() -> Result<()> + Send + 'static) {
+        self.flushers.push(Box::new(call));
+    }
+
+    /// Whether nobody would see a packet.
+    pub fn is_empty(&self) -> bool {
+        self.subscribers.is_empty()
+    }
+
+    /// Hands one element to all subscribers. An error ends the way of this element and is the caller's to report.
+    #[inline]
+    pub fn emit(&mut self, element: &mut Element) -> Result<()> {
+        for (_, subscriber) in &mut self.subscribers {
+            if let Subscriber::Element(call) = subscriber
+                && call(element)? == Flow::Discard
+            {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands an array to all subscribers. An array that became empty is still handed on.
+    pub fn emit_array(&mut self, elements: &mut Vec<Element>) -> Result<()> {
+        for (_, subscriber) in &mut self.subscribers {
+            match subscriber {
+                Subscriber::Element(call) => {
+                    let mut result = Ok(());
+                    elements.retain_mut(|element| {
+                        if result.is_err() {
+                            return true;
+                        }
+                        match call(element) {
+                            Ok(flow) => flow == Flow::Continue,
+                            Err(error) => {
+                                result = Err(error);
+                                true
+                            }
+                        }
+                    });
+                    result?;
+                }
+                Subscriber::Array(call) => {
+                    if call(elements)? == Flow::Discard {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the sinks that the producer pauses.
+    pub fn flush(&mut self) -> Result<()> {
+        for flush in &mut self.flushers {
+            flush()?;
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, priority: i32, subscriber: Subscriber) {
+        let at = self.subscribers.partition_point(|(other, _)| *other <= priority);
+        self.subscribers.insert(at, (priority, subscriber));
+    }
+}

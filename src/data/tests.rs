@@ -1,0 +1,255 @@
+//! The acceptance checks of the data source model.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+fn member(name: &str, kind: Kind, offset: u32, size: u32) -> StaticField {
+    StaticField {
+        name: name.to_owned(),
+        kind,
+        offset,
+        size,
+        bits: None,
+        parent: None,
+        tags: Vec::new(),
+        annotations: Annotations::new(),
+    }
+}
+
+fn source() -> DataSource {
+    DataSource::new("test", SourceType::Single, None)
+}
+
+#[test]
+fn d1_refuses_an_unknown_type() {
+    assert_eq!(
+        SourceType::from_wire(100).unwrap_err().to_string(),
+        "invalid data source type: 100"
+    );
+}
+
+#[test]
+fn d2_refuses_a_second_field_of_the_same_name() {
+    let mut ds = source();
+    ds.add_field(NewField::new("foo", Scalar::Uint32)).unwrap();
+    let error = ds.add_field(NewField::new("foo", Scalar::Uint32)).unwrap_err();
+    assert_eq!(error.to_string(), "field \"foo\" already exists");
+}
+
+#[test]
+fn d3_refuses_a_member_outside_its_struct_and_adds_nothing() {
+    let mut ds = source();
+    let good = member("good", Scalar::Uint32.into(), 0, 4);
+    let bad = member("bad", Scalar::Uint64.into(), 4, 8);
+    let error = ds.add_static_fields(10, &[good, bad]).unwrap_err();
+    assert!(error.to_string().contains("exceeds size of container"), "{error}");
+    assert!(ds.is_empty());
+    let wraps = member("wraps", Scalar::Uint64.into(), u32::MAX - 3, 8);
+    assert!(ds.add_static_fields(10, &[wraps]).is_err());
+}
+
+#[test]
+fn d4_and_d5_static_text_is_padded_and_never_cut() {
+    let mut ds = source();
+    ds.add_static_fields(8, &[member("s", Scalar::CString.into(), 0, 8)])
+        .unwrap();
+    let s = ds.accessor(ds.find("s").unwrap());
+    let mut element = Element::new(ds.layout());
+    s.set(&mut element, b"abc").unwrap();
+    assert_eq!(s.bytes(&element), b"abc\0\0\0\0\0");
+    assert_eq!(s.text(&element), b"abc");
+    let error = s.set(&mut element, b"123456789").unwrap_err();
+    assert_eq!(error.to_string(), "invalid field length, expected 8, got 9");
+}
+
+#[test]
+fn d6_subscribers_run_by_priority_then_in_order() {
+    let mut pipeline = Pipeline::default();
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    for (priority, name) in [(10, "10"), (5, "5"), (5, "5'"), (-1, "-1")] {
+        let calls = Arc::clone(&calls);
+        pipeline.subscribe(priority, move |_| {
+            calls.lock().unwrap().push(name);
+            Ok(Flow::Continue)
+        });
+    }
+    pipeline.emit(&mut Element::default()).unwrap();
+    assert_eq!(*calls.lock().unwrap(), ["-1", "5", "5'", "10"]);
+}
+
+#[test]
+fn d7_discarding_an_element_of_an_array_keeps_the_others() {
+    let mut ds = DataSource::new("a", SourceType::Array, None);
+    let id = ds.add_field(NewField::new("n", Scalar::Uint32)).unwrap();
+    let n = ds.accessor(id);
+    let mut elements: Vec<Element> = (1..=3)
+        .map(|i| {
+            let mut element = Element::new(ds.layout());
+            n.set_bits(&mut element, i);
+            element
+        })
+        .collect();
+    let mut pipeline = Pipeline::default();
+    pipeline.subscribe(0, move |e| {
+        Ok(if n.bits(e) == 2 { Flow::Discard } else { Flow::Continue })
+    });
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&seen);
+    pipeline.subscribe_array(1, move |array| {
+        sink.lock().unwrap().extend(array.iter().map(|e| n.bits(e)));
+        Ok(Flow::Continue)
+    });
+    pipeline.emit_array(&mut elements).unwrap();
+    assert_eq!(*seen.lock().unwrap(), [1, 3]);
+}
+
+#[test]
+fn d9_a_large_unsigned_saturates_as_signed() {
+    let mut ds = source();
+    let id = ds.add_field(NewField::new("n", Scalar::Uint64)).unwrap();
+    let n = ds.accessor(id);
+    let mut element = Element::new(ds.layout());
+    n.set_bits(&mut element, u64::MAX);
+    assert_eq!(n.i64(&element), i64::MAX);
+    assert_eq!(n.bits(&element), u64::MAX);
+}
+
+struct Hide;
+
+impl Settings for Hide {
+    fn annotations(&self) -> Annotations {
+        [("a".to_owned(), "b".to_owned())].into()
+    }
+    fn tags(&self) -> Vec<String> {
+        vec!["t".to_owned()]
+    }
+    fn field(&self, full_name: &str) -> Option<FieldSettings> {
+        let annotations = match full_name {
+            "foo" => [("columns.hidden".to_owned(), "true".to_owned())].into(),
+            "pid" => [
+                ("template".to_owned(), "pid".to_owned()),
+                ("columns.minwidth".to_owned(), "9".to_owned()),
+            ]
+            .into(),
+            _ => return None,
+        };
+        Some(FieldSettings {
+            tags: vec!["said".to_owned()],
+            annotations,
+        })
+    }
+}
+
+#[test]
+fn d10_metadata_is_laid_over_the_defaults() {
+    let mut ds = DataSource::new("test", SourceType::Single, Some(Arc::new(Hide)));
+    assert_eq!(ds.annotation("a"), Some("b"));
+    assert_eq!(ds.tags(), ["t"]);
+    let foo = ds.add_field(NewField::new("foo", Scalar::Uint32)).unwrap();
+    assert!(ds.get(foo).is_hidden());
+    assert_eq!(ds.get(foo).annotations().len(), 4);
+    assert_eq!(ds.get(foo).annotation("columns.width"), Some("16"));
+    let pid = ds.add_field(NewField::new("pid", Scalar::Uint32)).unwrap();
+    assert_eq!(
+        ds.get(pid).annotation("columns.minwidth"),
+        Some("9"),
+        "explicit beats template"
+    );
+    assert_eq!(
+        ds.get(pid).annotation("columns.alignment"),
+        Some("right"),
+        "template beats default"
+    );
+    assert_eq!(ds.get(pid).tags(), ["said"]);
+}
+
+#[test]
+fn d12_look_up_falls_back_to_any_case() {
+    let mut ds = source();
+    let id = ds.add_field(NewField::new("A", Scalar::Uint32)).unwrap();
+    assert_eq!(ds.find("a"), Some(id));
+    assert_eq!(ds.find("b"), None);
+}
+
+#[test]
+fn a_later_field_moves_no_value() {
+    let mut ds = source();
+    ds.add_static_fields(4, &[member("n", Scalar::Uint32.into(), 0, 4)])
+        .unwrap();
+    let n = ds.accessor(ds.find("n").unwrap());
+    let text = ds.add_field(NewField::new("text", Scalar::String)).unwrap();
+    let text = ds.accessor(text);
+    let flag = ds.add_field(NewField::new("flag", Scalar::Bool)).unwrap();
+    let flag = ds.accessor(flag);
+    let mut element = Element::default();
+    element.reset(ds.layout(), &7u32.to_ne_bytes());
+    text.write(&mut element, |buffer| buffer.extend_from_slice(b"hello"));
+    flag.set_bits(&mut element, 1);
+    assert_eq!(
+        (n.bits(&element), text.text(&element), flag.bool(&element)),
+        (7, &b"hello"[..], true)
+    );
+    element.reset(ds.layout(), &[1]);
+    assert_eq!(
+        (n.bits(&element), text.text(&element), flag.bool(&element)),
+        (1, &b""[..], false)
+    );
+}
+
+#[test]
+fn static_members_rank_before_added_fields() {
+    let mut ds = source();
+    let mut child = member("child", Scalar::Uint32.into(), 0, 4);
+    child.parent = Some(0);
+    ds.add_static_fields(4, &[member("parent", Scalar::Bytes.into(), 0, 4), child])
+        .unwrap();
+    let added = ds.add_field(NewField::new("added", Scalar::String)).unwrap();
+    let first = ds.add_field(NewField::new("first", Scalar::String).order(-5)).unwrap();
+    let sub = ds.add_sub_field(added, NewField::new("sub", Scalar::String)).unwrap();
+    assert_eq!(ds.get(added).order(), 2);
+    assert_eq!(ds.get(sub).order(), 0);
+    assert_eq!(ds.get(sub).full_name(), "added.sub");
+    let names: Vec<&str> = ds
+        .default_columns()
+        .into_iter()
+        .map(|id| ds.get(id).full_name())
+        .collect();
+    assert_eq!(names, ["first", "parent", "parent.child", "added.sub", "added"]);
+    ds.remove_reference(added, true);
+    ds.set_hidden(first, true, false);
+    assert_eq!(ds.default_columns().len(), 2);
+    assert_eq!(ds.find("added.sub"), None);
+    ds.add_field(NewField::new("added", Scalar::String)).unwrap();
+}
+
+#[test]
+fn typed_accessors_check_the_kind() {
+    let mut ds = source();
+    ds.add_field(NewField::new("n", Scalar::Uint32)).unwrap();
+    assert!(ds.field("n").unwrap().str().is_err());
+    assert!(ds.field("n").unwrap().u32().is_ok());
+    assert_eq!(
+        ds.field("m").unwrap_err().to_string(),
+        "field \"m\" not found in datasource test"
+    );
+}
+
+#[test]
+fn bitfields_are_cut_out_of_the_bytes_they_share() {
+    let mut ds = source();
+    let mut low = member("low", Scalar::Uint32.into(), 0, 4);
+    low.bits = Some((0, 3));
+    let mut high = member("high", Scalar::Int32.into(), 0, 2);
+    high.bits = Some((3, 5));
+    let mut flag = member("flag", Scalar::Bool.into(), 1, 1);
+    flag.bits = Some((0, 1));
+    ds.add_static_fields(4, &[low, high, flag]).unwrap();
+    let mut element = Element::default();
+    element.reset(ds.layout(), &[0b1111_0101, 0b1111_1111]);
+    let read = |name: &str| ds.field(name).unwrap().any();
+    assert_eq!(read("low").bits(&element), 0b101);
+    assert_eq!(read("high").i64(&element), -2);
+    assert!(read("flag").bool(&element));
+    assert_eq!(ds.field("low").unwrap().u32().unwrap().get(&element), 0b101);
+}

@@ -1,0 +1,139 @@
+//! When to read a buffer.
+//!
+//! Waking up for every event costs more than handling it. So: block only while nothing comes; after the first wake-up read on
+//! a timer, often enough that a quarter of the buffer fills between two reads at the rate just seen, and block again when
+//! several reads in a row found nothing. At low rates every event is handled at once, at high rates in large batches.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::EventFd;
+
+use super::{Reader, SLEEP};
+use crate::{Result, ResultExt};
+
+/// Records that are read between two looks at the rest of the world.
+const BATCH: usize = 4096;
+/// After this many reads that found nothing, block.
+const IDLE_READS: u32 = 4;
+
+/// What the drain loop serves besides the buffer.
+pub trait Served {
+    /// The buffer is empty for now, or a batch was read: write out what was gathered.
+    fn pause(&mut self) -> Result<()>;
+    /// When [`periodic`](Self::periodic) wants to be called while nothing comes, if at all.
+    fn idle_interval(&self) -> Option<Duration>;
+    /// Called between batches and while idle.
+    fn periodic(&mut self) -> Result<()>;
+    /// Whether to end. The buffer is read once more to its end before the loop returns.
+    fn finished(&self) -> bool;
+}
+
+/// Reads `reader` until `served` is finished. A write to `wake` interrupts waiting.
+pub fn drain(reader: &mut dyn Reader, served: &mut dyn Served, wake: &EventFd) -> Result<()> {
+    let mut pace = Pace::new(reader.capacity());
+    let mut empty_reads = 0;
+    while !served.finished() {
+        let count = reader.read(BATCH)?;
+        served.periodic()?;
+        if count >= BATCH {
+            served.pause()?;
+            continue;
+        }
+        served.pause()?;
+        empty_reads = if count == 0 { empty_reads + 1 } else { 0 };
+        if empty_reads >= IDLE_READS {
+            wait(reader, served.idle_interval(), wake)?;
+            empty_reads = 0;
+            pace.restart(reader.bytes_read());
+        } else {
+            std::thread::sleep(pace.next(reader.bytes_read()));
+        }
+    }
+    Ok(())
+}
+
+/// Reads what is left after the last event.
+pub fn drain_rest(reader: &mut dyn Reader, served: &mut dyn Served) -> Result<()> {
+    while reader.read(BATCH)? > 0 {
+        served.pause()?;
+    }
+    served.periodic()?;
+    served.pause()
+}
+
+fn wait(reader: &dyn Reader, interval: Option<Duration>, wake: &EventFd) -> Result<()> {
+    let timeout = match interval {
+        None => PollTimeout::NONE,
+        Some(interval) => PollTimeout::try_from(interval).unwrap_or(PollTimeout::MAX),
+    };
+    let mut fds = [
+        PollFd::new(reader.wake_fd(), PollFlags::POLLIN),
+        PollFd::new(wake.as_fd(), PollFlags::POLLIN),
+    ];
+    match poll(&mut fds, timeout) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+        Err(error) => return Err(error).context("waiting for events"),
+    }
+    if fds[1].any().unwrap_or(false) {
+        // Non-blocking; that there is nothing left to read is as good as reading it.
+        let _ = wake.read();
+    }
+    Ok(())
+}
+
+/// How long to sleep between two reads, by the rate at which bytes come.
+struct Pace {
+    capacity: f64,
+    last: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(capacity: usize) -> Self {
+        Self {
+            capacity: capacity as f64,
+            last: Instant::now(),
+            bytes: 0,
+        }
+    }
+
+    fn restart(&mut self, bytes: u64) {
+        self.last = Instant::now();
+        self.bytes = bytes;
+    }
+
+    fn next(&mut self, bytes: u64) -> Duration {
+        let elapsed = self.last.elapsed().as_secs_f64().max(1e-6);
+        let rate = (bytes - self.bytes) as f64 / elapsed;
+        self.restart(bytes);
+        sleep_for(self.capacity, rate)
+    }
+}
+
+fn sleep_for(capacity: f64, bytes_per_second: f64) -> Duration {
+    let (least, most) = SLEEP;
+    if bytes_per_second <= 0.0 {
+        return most;
+    }
+    Duration::from_secs_f64((capacity / 4.0 / bytes_per_second).clamp(least.as_secs_f64(), most.as_secs_f64()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sleeps_while_a_quarter_of_the_buffer_fills() {
+        let ring = 4.0 * 1024.0 * 1024.0;
+        assert_eq!(sleep_for(ring, 0.0), SLEEP.1);
+        assert_eq!(sleep_for(ring, 1000.0), SLEEP.1);
+        assert_eq!(sleep_for(ring, 1e12), SLEEP.0);
+        let busy = sleep_for(ring, 500_000.0 * 936.0);
+        assert!(
+            (Duration::from_micros(2000)..Duration::from_micros(2500)).contains(&busy),
+            "{busy:?}"
+        );
+    }
+}

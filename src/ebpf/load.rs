@@ -1,0 +1,329 @@
+//! Loading and attaching an object.
+//!
+//! Everything that the verifier may use is set before: parameters, the mount-namespace filter, the kind and size of event
+//! buffers, and the BTF to relocate against. Programs that the gadget can do without are left out when the kernel cannot load
+//! or attach them; any other failure is the gadget's.
+
+use std::io::Write as _;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType, Object, OpenMapMut, OpenObject};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::attach::{self, Section};
+use super::btf::{KernelBtf, MinimalOptions, minimal};
+use super::buffer::{BufferKind, BufferSettings};
+use super::markers::{MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH};
+use super::object::{EbpfObject, PARAM_PREFIX, ProgramInfo, open};
+use super::print::{self, Log};
+use crate::metadata::params::ParamValues;
+use crate::{Error, ErrorKind, Result, ResultExt};
+
+/// How many lines of the verifier's log an error shows.
+const LOG_TAIL: usize = 12;
+
+/// What to load an object with.
+#[derive(Debug, Default)]
+pub struct LoadOptions<'a> {
+    /// Values of parameters by full name; missing ones have their default.
+    pub values: ParamValues,
+    /// The map that takes the place of the object's mount-namespace filter, which is then on.
+    pub mntns_filter: Option<BorrowedFd<'a>>,
+    /// Kind and size of the event buffers.
+    pub buffers: BufferSettings,
+}
+
+/// An object in the kernel. Programs are detached and unloaded when this is dropped.
+#[derive(Debug)]
+pub struct Loaded {
+    links: Vec<Link>,
+    object: Object,
+    programs: Vec<ProgramInfo>,
+    kind: BufferKind,
+}
+
+impl EbpfObject {
+    /// Loads the object into the kernel. Nothing is attached yet.
+    pub fn load(&self, options: &LoadOptions<'_>) -> Result<Loaded> {
+        if let Some(what) = self.unsupported().first() {
+            return Err(Error::unsupported(format!(
+                "{what} is not supported by this version of ig"
+            )));
+        }
+        if options.values.is_true(&format!("{PARAM_PREFIX}trace-pipe")) {
+            return Err(
+                Error::unsupported("--trace-pipe is not supported by this version of ig")
+                    .with_hint("read /sys/kernel/tracing/trace_pipe"),
+            );
+        }
+        let kind = options.buffers.kind()?;
+        let custom_btf = self.custom_btf(kind)?;
+        let mut left_out: Vec<String> = Vec::new();
+        loop {
+            let mut object = open(self.bytes(), custom_btf.as_ref().map(CustomBtf::path).as_deref())?;
+            self.set_variables(&mut object, options)?;
+            self.set_maps(&mut object, kind, options)?;
+            for mut program in object.progs_mut() {
+                let name = program.name().to_string_lossy().into_owned();
+                program.set_autoload(!left_out.contains(&name));
+            }
+            let (result, log) = print::capture(|| object.load());
+            let error = match result {
+                Ok(object) => {
+                    let programs = self
+                        .programs()
+                        .iter()
+                        .filter(|p| !left_out.contains(&p.name))
+                        .cloned()
+                        .collect();
+                    return Ok(Loaded {
+                        links: Vec::new(),
+                        object,
+                        programs,
+                        kind,
+                    });
+                }
+                Err(error) => error,
+            };
+            let refused = log.refusal(LOG_TAIL).map(|refusal| refusal.program);
+            match self
+                .programs()
+                .iter()
+                .find(|p| Some(&p.name) == refused.as_ref() && p.optional.is_some())
+            {
+                Some(program) if !left_out.contains(&program.name) => {
+                    say_left_out(program, &load_error(&error, &log));
+                    left_out.push(program.name.clone());
+                }
+                _ => return Err(load_error(&error, &log).context("creating eBPF collection")),
+            }
+        }
+    }
+
+    /// The BTF to relocate against, in memory, when it is not the kernel's own.
+    fn custom_btf(&self, kind: BufferKind) -> Result<Option<CustomBtf>> {
+        if self.relocations().names.is_empty() && !self.relocations().needs_whole_kernel {
+            return Ok(None);
+        }
+        let kernel = KernelBtf::running()?.ok_or_else(|| {
+            Error::unsupported("this kernel does not show its types (no /sys/kernel/btf/vmlinux)")
+                .with_hint("use a kernel of 5.4 or later that is built with CONFIG_DEBUG_INFO_BTF")
+        })?;
+        let options = MinimalOptions {
+            without_ring_buffer: kind == BufferKind::Perf,
+        };
+        minimal(&kernel, self.relocations(), options)?
+            .map(|bytes| CustomBtf::new(&bytes))
+            .transpose()
+    }
+
+    fn set_variables(&self, object: &mut OpenObject, options: &LoadOptions<'_>) -> Result<()> {
+        for param in self.ebpf_params() {
+            let full_name = format!("{PARAM_PREFIX}{}", param.param.key);
+            let value = options.values.get(&full_name).unwrap_or(&param.param.default);
+            let variable = self
+                .variable(&param.variable)
+                .ok_or_else(|| missing_variable(&param.variable))?;
+            if let Some(bytes) = param.encode(variable, value)? {
+                self.set_variable(object, &param.variable, &bytes)?;
+            }
+        }
+        if options.mntns_filter.is_some() && self.filters_mntns() {
+            self.set_variable(object, MNTNS_FILTER_SWITCH, &[1])?;
+        }
+        Ok(())
+    }
+
+    fn set_variable(&self, object: &mut OpenObject, name: &str, bytes: &[u8]) -> Result<()> {
+        let variable = self.variable(name).ok_or_else(|| missing_variable(name))?;
+        // libbpf calls the map of section .rodata of an object without a name `.rodata`.
+        let mut section = object
+            .maps_mut()
+            .find(|map| map.name().to_string_lossy().ends_with(&variable.section))
+            .ok_or_else(|| missing_variable(name))?;
+        let target = section
+            .initial_value_mut()
+            .and_then(|value| value.get_mut(variable.offset..variable.offset.checked_add(bytes.len())?))
+            .ok_or_else(|| missing_variable(name))?;
+        target.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn set_maps(&self, object: &mut OpenObject, kind: BufferKind, options: &LoadOptions<'_>) -> Result<()> {
+        for mut map in object.maps_mut() {
+            let name = map.name().to_string_lossy().into_owned();
+            let failed = |error: libbpf_rs::Error| Error::invalid(format!("preparing map {name:?}: {error}"));
+            if self.buffers().contains(&name) && map.map_type() == MapType::RingBuf {
+                set_buffer(&mut map, kind, &options.buffers).map_err(failed)?;
+            } else if name == MNTNS_FILTER_MAP && self.filters_mntns() {
+                if let Some(filter) = options.mntns_filter {
+                    map.reuse_fd(filter).map_err(failed)?;
+                }
+            } else if let Some(entries) = self.max_entries(&name, options)? {
+                map.set_max_entries(entries).map_err(failed)?;
+            } else if name == super::markers::BUILD_ID_MAP && map.max_entries() == 0 {
+                map.set_max_entries(1).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The size of map `<map>` that variable `<map>_max_entries` asks for.
+    fn max_entries(&self, map: &str, options: &LoadOptions<'_>) -> Result<Option<u32>> {
+        let name = format!("{map}_max_entries");
+        let Some(variable) = self.variable(&name) else {
+            return Ok(None);
+        };
+        let mut bytes = variable.initial.clone();
+        if let Some(param) = self.ebpf_params().iter().find(|param| param.variable == name) {
+            let full_name = format!("{PARAM_PREFIX}{}", param.param.key);
+            let value = options.values.get(&full_name).unwrap_or(&param.param.default);
+            bytes = param.encode(variable, value)?.unwrap_or(bytes);
+        }
+        match <[u8; 4]>::try_from(bytes) {
+            Ok(bytes) => Ok(Some(u32::from_le_bytes(bytes)).filter(|entries| *entries > 0)),
+            Err(_) => {
+                tracing::warn!("variable {name:?} is not 4 bytes wide: map {map:?} keeps its size");
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Loaded {
+    /// Attaches all programs in file order.
+    pub fn attach(&mut self) -> Result<()> {
+        for info in &self.programs {
+            let Some(program) = self
+                .object
+                .progs_mut()
+                .find(|program| program.name() == info.name.as_str())
+            else {
+                continue;
+            };
+            match attach::attach(&program, &info.target) {
+                Ok(link) => self.links.extend(link),
+                Err(error) if info.optional.is_some() => say_left_out(info, &error),
+                Err(error) => return Err(error),
+            }
+        }
+        let wanted = self.programs.iter().any(|p| p.target != Section::Disabled);
+        if wanted && self.links.is_empty() {
+            return Err(Error::unsupported("none of the gadget's programs could be attached"));
+        }
+        Ok(())
+    }
+
+    /// Detaches all programs; no event is sent from now on.
+    pub fn detach(&mut self) {
+        self.links.clear();
+    }
+
+    /// A handle on a map of the object.
+    pub fn map(&self, name: &str) -> Result<MapHandle> {
+        let map = self
+            .object
+            .maps()
+            .find(|map| map.name() == name)
+            .ok_or_else(|| Error::not_found(format!("map {name:?} not found in eBPF object")))?;
+        MapHandle::try_from(&map).map_err(|error| Error::new(ErrorKind::Io, format!("map {name:?}: {error}")))
+    }
+
+    /// Which kind of buffer carries the events of maps that can be either.
+    pub fn buffer_kind(&self) -> BufferKind {
+        self.kind
+    }
+
+    /// How many events could not be reserved in buffer `map` since the object was loaded.
+    pub fn lost_reservations(&self, map: &str) -> u64 {
+        let counter = format!("{map}_lost_samples");
+        let Some(counter) = self.object.maps().find(|map| map.name() == counter.as_str()) else {
+            return 0;
+        };
+        let per_cpu = counter
+            .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        per_cpu
+            .iter()
+            .filter_map(|value| Some(u64::from_ne_bytes(value.get(..8)?.try_into().ok()?)))
+            .fold(0, u64::saturating_add)
+    }
+}
+
+fn set_buffer(map: &mut OpenMapMut<'_>, kind: BufferKind, settings: &BufferSettings) -> libbpf_rs::Result<()> {
+    match kind {
+        BufferKind::Ring => map.set_max_entries(settings.ring_bytes(map.max_entries())),
+        BufferKind::Perf => {
+            map.set_type(MapType::PerfEventArray)?;
+            map.set_key_size(4)?;
+            map.set_value_size(4)?;
+            map.set_max_entries(u32::try_from(libbpf_rs::num_possible_cpus()?).unwrap_or(u32::MAX))
+        }
+    }
+}
+
+fn missing_variable(name: &str) -> Error {
+    Error::not_found(format!("variable {name:?} not found on ebpf spec: file does not exist"))
+}
+
+fn say_left_out(program: &ProgramInfo, error: &Error) {
+    let fields = program.optional.as_deref().unwrap_or_default().join(", ");
+    let lost = if fields.is_empty() {
+        String::new()
+    } else {
+        format!("; without it these fields are not exact: {fields}")
+    };
+    tracing::warn!("program {:?} is left out: {error}{lost}", program.name);
+}
+
+/// Why the kernel did not take the object: the refused program with the end of the verifier's log, or libbpf's complaint.
+fn load_error(error: &libbpf_rs::Error, log: &Log) -> Error {
+    let permission = error.kind() == libbpf_rs::ErrorKind::PermissionDenied && !log.mentions("BEGIN PROG LOAD LOG");
+    if permission {
+        return Error::new(ErrorKind::Permission, format!("the kernel does not allow it: {error}")).with_hint(
+            "loading eBPF needs CAP_BPF and CAP_PERFMON, or root, and a kernel that is not locked down against it",
+        );
+    }
+    match log.refusal(LOG_TAIL) {
+        Some(refusal) => {
+            let place = refusal
+                .source_line
+                .map(|line| format!(" at `{line}`"))
+                .unwrap_or_default();
+            let tail = refusal
+                .tail
+                .iter()
+                .map(|line| format!("\n  {line}"))
+                .collect::<String>();
+            Error::unsupported(format!(
+                "program {:?} was refused by the kernel's verifier{place}: {error}{tail}",
+                refusal.program
+            ))
+            .with_hint("run with `-v` for the whole log")
+        }
+        None => Error::unsupported(
+            log.cause()
+                .map_or_else(|| error.to_string(), |cause| format!("{cause}: {error}")),
+        ),
+    }
+}
+
+/// BTF in a memory file, which libbpf opens by path.
+struct CustomBtf {
+    file: std::fs::File,
+}
+
+impl CustomBtf {
+    fn new(bytes: &[u8]) -> Result<Self> {
+        let fd = memfd_create(c"ig-btf", MFdFlags::MFD_CLOEXEC).context("creating a memory file for BTF")?;
+        let mut file = std::fs::File::from(fd);
+        file.write_all(bytes).context("writing BTF")?;
+        Ok(Self { file })
+    }
+
+    fn path(&self) -> String {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd())
+    }
+}

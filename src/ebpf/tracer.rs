@@ -1,0 +1,289 @@
+//! Tracers: one thread that takes records from a buffer and sends them through the pipeline of their data source.
+//!
+//! A record is copied once, into an element that is reused. Before that a [`Gate`] may drop it, or hold it back until it is
+//! known whose it is.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use libbpf_rs::MapHandle;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::buffer::drain::{Served, drain, drain_rest};
+use super::buffer::{BufferSettings, Reader, reader};
+use crate::data::{Element, Gate, Layout, Pipeline, Verdict};
+use crate::operators::StopSignal;
+use crate::{Error, ErrorKind, Result, ResultExt};
+
+/// How long a tracer waits at its end for records that are still held back.
+const FINAL_WAIT: Duration = Duration::from_millis(500);
+/// How often a tracer looks at its gate while nothing comes and records are held back.
+const HELD_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What a tracer needs to run.
+pub struct TracerSetup {
+    /// Name of the data source.
+    pub name: String,
+    /// The buffer's map.
+    pub map: MapHandle,
+    /// Its settings.
+    pub settings: BufferSettings,
+    /// Layout of the data source's elements.
+    pub layout: Layout,
+    /// Where elements go.
+    pub pipeline: Pipeline,
+    /// Decides about raw records, if something has to.
+    pub gate: Option<Box<dyn Gate>>,
+    /// Told when the run cannot go on.
+    pub stop: StopSignal,
+}
+
+impl std::fmt::Debug for TracerSetup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TracerSetup")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a tracer has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TracerCounts {
+    /// Records that reached the pipeline.
+    pub events: u64,
+    /// Records that the kernel could not write to the buffer, as far as the reader is told.
+    pub lost_in_buffer: u64,
+    /// Records that were given up while held back.
+    pub lost_while_held: u64,
+    /// Records whose way through the pipeline ended with an error.
+    pub failed: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    finished: AtomicBool,
+    events: AtomicU64,
+}
+
+/// A running tracer.
+#[derive(Debug)]
+pub struct Tracer {
+    shared: Arc<Shared>,
+    wake: Arc<EventFd>,
+    thread: Option<JoinHandle<Result<TracerCounts>>>,
+}
+
+impl Tracer {
+    /// Opens the buffer and starts reading. Returns when the buffer is open, so that programs can be attached.
+    pub fn start(setup: TracerSetup) -> Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let wake =
+            EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC).context("creating an eventfd")?;
+        let wake = Arc::new(wake);
+        let (ready, opened) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name(format!("tracer {}", setup.name))
+            .spawn({
+                let (shared, wake) = (Arc::clone(&shared), Arc::clone(&wake));
+                move || run(setup, &shared, &wake, &ready)
+            })
+            .context("starting a tracer thread")?;
+        match opened.recv() {
+            Ok(Ok(())) => Ok(Self {
+                shared,
+                wake,
+                thread: Some(thread),
+            }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Error::new(
+                ErrorKind::Other,
+                "a tracer thread ended while it was starting",
+            )),
+        }
+    }
+
+    /// Records that reached the pipeline so far.
+    pub fn events(&self) -> u64 {
+        self.shared.events.load(Ordering::Relaxed)
+    }
+
+    /// Reads what is left in the buffer, then ends. Programs must have been detached.
+    pub fn finish(mut self) -> Result<TracerCounts> {
+        self.signal();
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            _ => Err(Error::new(ErrorKind::Other, "a tracer thread panicked")),
+        }
+    }
+
+    fn signal(&self) {
+        self.shared.finished.store(true, Ordering::Release);
+        // The counter of an eventfd cannot overflow from this.
+        let _ = self.wake.write(1);
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        self.signal();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(
+    setup: TracerSetup,
+    shared: &Arc<Shared>,
+    wake: &Arc<EventFd>,
+    ready: &std::sync::mpsc::SyncSender<Result<()>>,
+) -> Result<TracerCounts> {
+    let mut gate = setup.gate;
+    if let Some(gate) = &mut gate {
+        let wake = Arc::clone(wake);
+        gate.on_change(Arc::new(move || {
+            let _ = wake.write(1);
+        }));
+    }
+    let flow = Rc::new(RefCell::new(EventFlow {
+        element: Element::new(&setup.layout),
+        layout: setup.layout,
+        pipeline: setup.pipeline,
+        gate,
+        events: 0,
+        failed: 0,
+    }));
+    let records = Rc::clone(&flow);
+    let opened = reader(
+        &setup.map,
+        &setup.settings,
+        Box::new(move |record| records.borrow_mut().record(record)),
+    );
+    let mut reader = match opened {
+        Ok(reader) => {
+            // The receiver waits for exactly this.
+            let _ = ready.send(Ok(()));
+            reader
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error.context(format!("tracer {:?}", setup.name))));
+            return Ok(TracerCounts::default());
+        }
+    };
+    let mut served = Worker {
+        flow: Rc::clone(&flow),
+        shared: Arc::clone(shared),
+    };
+    let result = drain(reader.as_mut(), &mut served, wake).and_then(|()| finish(reader.as_mut(), &mut served));
+    if let Err(error) = result {
+        setup.stop.fail(error);
+        wait_until_finished(shared);
+    }
+    let flow = flow.borrow();
+    Ok(TracerCounts {
+        events: flow.events,
+        lost_in_buffer: reader.lost(),
+        lost_while_held: flow.gate.as_ref().map_or(0, |gate| gate.lost()),
+        failed: flow.failed,
+    })
+}
+
+/// Reads the rest, and gives what is held back a little time to become known.
+fn finish(reader: &mut dyn Reader, served: &mut Worker) -> Result<()> {
+    drain_rest(reader, served)?;
+    let deadline = std::time::Instant::now() + FINAL_WAIT;
+    while served.flow.borrow().holds() && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+        served.periodic()?;
+    }
+    served.flow.borrow_mut().release(true);
+    served.pause()
+}
+
+/// After an error nothing is read any more, but the buffer's map must stay until the run has ended.
+fn wait_until_finished(shared: &Shared) {
+    while !shared.finished.load(Ordering::Acquire) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The way of a record: gate, element, pipeline.
+struct EventFlow {
+    element: Element,
+    layout: Layout,
+    pipeline: Pipeline,
+    gate: Option<Box<dyn Gate>>,
+    events: u64,
+    failed: u64,
+}
+
+impl EventFlow {
+    #[inline]
+    fn record(&mut self, record: &[u8]) {
+        if let Some(gate) = &mut self.gate {
+            match gate.admit(record) {
+                Verdict::Pass if gate.holds() => self.release(false),
+                Verdict::Pass => {}
+                Verdict::Drop | Verdict::Held => return,
+            }
+        }
+        self.emit(record);
+    }
+
+    #[inline]
+    fn emit(&mut self, record: &[u8]) {
+        self.events += 1;
+        self.element.reset(&self.layout, record);
+        if let Err(error) = self.pipeline.emit(&mut self.element) {
+            self.failed += 1;
+            if self.failed == 1 {
+                tracing::warn!(
+                    "error processing event: {error} (said once; the number of such events follows at the end)"
+                );
+            }
+        }
+    }
+
+    fn release(&mut self, last: bool) {
+        let Some(mut gate) = self.gate.take() else { return };
+        gate.release(last, &mut |record| self.emit(record));
+        self.gate = Some(gate);
+    }
+
+    fn holds(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.holds())
+    }
+}
+
+struct Worker {
+    flow: Rc<RefCell<EventFlow>>,
+    shared: Arc<Shared>,
+}
+
+impl Served for Worker {
+    fn pause(&mut self) -> Result<()> {
+        let mut flow = self.flow.borrow_mut();
+        self.shared.events.store(flow.events, Ordering::Relaxed);
+        flow.pipeline.flush()
+    }
+
+    fn idle_interval(&self) -> Option<Duration> {
+        self.flow.borrow().holds().then_some(HELD_INTERVAL)
+    }
+
+    fn periodic(&mut self) -> Result<()> {
+        let mut flow = self.flow.borrow_mut();
+        if flow.holds() {
+            flow.release(false);
+        }
+        Ok(())
+    }
+
+    fn finished(&self) -> bool {
+        self.shared.finished.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,6 @@
+//! What a gadget says of itself and can be told: the configuration tree, parameters, durations. Pure, no I/O.
+
+pub mod config;
+pub mod duration;
+pub mod params;
+pub mod yaml;

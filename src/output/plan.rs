@@ -1,0 +1,54 @@
+//! Plans: the text between values, merged, with the values' places in it.
+
+/// What an encoder does for each element: write a piece of text, write a value, write a piece of text…
+#[derive(Debug)]
+pub(super) struct Plan<V> {
+    text: Vec<u8>,
+    steps: Vec<Step<V>>,
+}
+
+#[derive(Debug)]
+struct Step<V> {
+    /// Where the text before the value ends; it starts where that of the step before ended.
+    end: usize,
+    value: V,
+}
+
+impl<V> Plan<V> {
+    pub(super) fn new() -> Self {
+        Self {
+            text: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Adds text that is the same for every element.
+    pub(super) fn text(&mut self, text: impl AsRef<[u8]>) {
+        self.text.extend_from_slice(text.as_ref());
+    }
+
+    /// The text so far, to append to.
+    pub(super) fn text_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.text
+    }
+
+    /// Adds a value.
+    pub(super) fn value(&mut self, value: V) {
+        self.steps.push(Step {
+            end: self.text.len(),
+            value,
+        });
+    }
+
+    /// Appends one element's text; `write` appends a value.
+    #[inline]
+    pub(super) fn run(&self, out: &mut Vec<u8>, mut write: impl FnMut(&V, &mut Vec<u8>)) {
+        let mut start = 0;
+        for step in &self.steps {
+            out.extend_from_slice(&self.text[start..step.end]);
+            start = step.end;
+            write(&step.value, out);
+        }
+        out.extend_from_slice(&self.text[start..]);
+    }
+}

@@ -1,0 +1,103 @@
+//! Looking through text from outside a word at a time, because nearly all of it needs no escaping.
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Length of the prefix of `bytes` that is printable ASCII other than `"` and `\`.
+#[inline]
+pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    let mut words = bytes.chunks_exact(8);
+    for word in &mut words {
+        let Ok(word) = <[u8; 8]>::try_from(word) else {
+            break;
+        };
+        let hits = special(u64::from_le_bytes(word));
+        if hits != 0 {
+            return at + hits.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    at + words
+        .remainder()
+        .iter()
+        .position(|byte| !is_plain(*byte))
+        .unwrap_or(words.remainder().len())
+}
+
+#[inline]
+fn is_plain(byte: u8) -> bool {
+    (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\'
+}
+
+/// Marks the bytes of `word` that are not plain. Marks above the lowest one may be wrong, because a borrow or carry of a byte
+/// spreads to those above it only.
+#[inline]
+fn special(word: u64) -> u64 {
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let is_quote = quote.wrapping_sub(ONES) & !quote;
+    let is_backslash = backslash.wrapping_sub(ONES) & !backslash;
+    let high_or_delete = word | word.wrapping_add(ONES);
+    (control | is_quote | is_backslash | high_or_delete) & HIGH
+}
+
+/// The first character of `bytes` and its length in bytes; `None` and 1 when the first byte begins no valid character. `bytes`
+/// must not be empty.
+#[inline]
+pub(super) fn decode(bytes: &[u8]) -> (Option<char>, usize) {
+    let len = match bytes.first() {
+        Some(0..=0x7f) => 1,
+        Some(0xc2..=0xdf) => 2,
+        Some(0xe0..=0xef) => 3,
+        Some(0xf0..=0xf4) => 4,
+        _ => return (None, 1),
+    };
+    match bytes.get(..len).and_then(|bytes| std::str::from_utf8(bytes).ok()) {
+        Some(text) => (text.chars().next(), len),
+        None => (None, 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn finds_what_a_byte_at_a_time_would_find(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let slow = bytes.iter().position(|byte| !is_plain(*byte)).unwrap_or(bytes.len());
+            prop_assert_eq!(plain_prefix(&bytes), slow);
+        }
+
+        #[test]
+        fn mostly_plain_text_too(text in "[ -~]{0,40}", at in 0usize..40, byte: u8) {
+            let mut bytes = text.into_bytes();
+            if let Some(target) = bytes.get_mut(at) {
+                *target = byte;
+            }
+            let slow = bytes.iter().position(|byte| !is_plain(*byte)).unwrap_or(bytes.len());
+            prop_assert_eq!(plain_prefix(&bytes), slow);
+        }
+
+        #[test]
+        fn decodes_as_the_standard_library(text: String) {
+            let mut rest = text.as_bytes();
+            for expected in text.chars() {
+                let (found, len) = decode(rest);
+                prop_assert_eq!((found, len), (Some(expected), expected.len_utf8()));
+                rest = &rest[len..];
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_is_classified() {
+        for byte in 0..=255u8 {
+            assert_eq!(plain_prefix(&[byte; 8]) == 8, is_plain(byte), "{byte}");
+        }
+    }
+}

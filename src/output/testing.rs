@@ -1,0 +1,1 @@
+//! Data sources for tests, rebuilt from recorded schemas.
