@@ -112,7 +112,10 @@ impl Output {
 
     fn write(&self, mut guard: MutexGuard<'_, State>) {
         let state = &mut *guard;
-        let result = state.writer.write_all(&state.buffer).and_then(|()| state.writer.flush());
+        let result = state
+            .writer
+            .write_all(&state.buffer)
+            .and_then(|()| state.writer.flush());
         state.buffer.clear();
         // One huge batch must not keep its memory for the rest of the run.
         state.buffer.shrink_to(CAPACITY);
@@ -330,7 +333,11 @@ fn subscribe(stream: &mut Stream, show: Show, output: &Output) {
             terminal,
             refreshing,
         } if array => {
-            let clear: &[u8] = if refreshing && terminal.is_some() { CLEAR_SCREEN } else { b"" };
+            let clear: &[u8] = if refreshing && terminal.is_some() {
+                CLEAR_SCREEN
+            } else {
+                b""
+            };
             if refreshing {
                 out.append(|buffer| {
                     buffer.extend_from_slice(clear);
@@ -420,3 +427,6 @@ fn row(table: &Table, element: &Element, buffer: &mut Vec<u8>) {
     table.row(element, buffer);
     buffer.push(b'\n');
 }
+
+#[cfg(test)]
+mod tests;

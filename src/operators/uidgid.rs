@@ -92,7 +92,9 @@ impl Names {
     }
 
     fn expires(&self, now: i64) -> bool {
-        self.entries.iter().any(|entry| entry.until.is_some_and(|until| until <= now))
+        self.entries
+            .iter()
+            .any(|entry| entry.until.is_some_and(|until| until <= now))
     }
 }
 
@@ -101,13 +103,7 @@ type Stamp = Option<(u64, u64, i64, i64, u64)>;
 
 fn stamp(path: &Path) -> Stamp {
     let data = std::fs::metadata(path).ok()?;
-    Some((
-        data.dev(),
-        data.ino(),
-        data.mtime(),
-        data.mtime_nsec(),
-        data.size(),
-    ))
+    Some((data.dev(), data.ino(), data.mtime(), data.mtime_nsec(), data.size()))
 }
 
 /// One of the two files with what was read from it.
@@ -147,7 +143,9 @@ impl File {
             self.names = Arc::new(names);
         } else if self.names.expires(now) {
             let mut names = (*self.names).clone();
-            names.entries.retain(|entry| entry.until.is_none_or(|until| until > now));
+            names
+                .entries
+                .retain(|entry| entry.until.is_none_or(|until| until > now));
             self.names = Arc::new(names);
         }
         &self.names
@@ -288,7 +286,10 @@ impl UidGidResolver {
                 .any(|(_, stream)| stream.source.with_tag(what.type_tag()).next().is_some());
             let path = what.path(&host_root());
             if has_ids && !path.exists() {
-                tracing::info!("UidGidResolver: operator not available: {} does not exist", path.display());
+                tracing::info!(
+                    "UidGidResolver: operator not available: {} does not exist",
+                    path.display()
+                );
                 return Ok(None);
             }
         }

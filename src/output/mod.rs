@@ -14,6 +14,8 @@ pub mod mode;
 pub(crate) mod number;
 mod plan;
 mod scan;
+#[cfg(test)]
+mod speed;
 pub(crate) mod terminal;
 #[cfg(test)]
 pub(crate) mod testing;

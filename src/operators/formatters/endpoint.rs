@@ -36,7 +36,9 @@ impl Address {
             }
         };
         let Some(address) = address else {
-            return Err(Error::invalid(format!("address of {} bytes is too short", bytes.len())).context("getting IP address"));
+            return Err(
+                Error::invalid(format!("address of {} bytes is too short", bytes.len())).context("getting IP address")
+            );
         };
         // Writing to a vector cannot fail.
         let _ = write!(out, "{address}");

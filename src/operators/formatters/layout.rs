@@ -29,8 +29,8 @@ enum Part {
 
 /// Names of elements; of two that begin alike the longer is first.
 const ELEMENTS: &[&str] = &[
-    "January", "Jan", "Monday", "Mon", "MST", "2006", "002", "01", "02", "03", "04", "05", "06", "15", "__2", "_2", "PM",
-    "pm", "-07:00", "-0700", "-07", "Z07:00", "Z0700", "Z07", "1", "2", "3", "4", "5",
+    "January", "Jan", "Monday", "Mon", "MST", "2006", "002", "01", "02", "03", "04", "05", "06", "15", "__2", "_2",
+    "PM", "pm", "-07:00", "-0700", "-07", "Z07:00", "Z0700", "Z07", "1", "2", "3", "4", "5",
 ];
 
 impl Layout {
@@ -166,7 +166,10 @@ mod tests {
     fn elements() {
         let zone = TimeZone::fixed(Offset::from_seconds(-3600).unwrap());
         for (layout, expected) in [
-            ("2006-01-02T15:04:05.000000000Z07:00", "2026-02-03T15:05:06.120450000-01:00"),
+            (
+                "2006-01-02T15:04:05.000000000Z07:00",
+                "2026-02-03T15:05:06.120450000-01:00",
+            ),
             ("Monday, 2 January 06 at 3:4:5 PM", "Tuesday, 3 February 26 at 3:5:6 PM"),
             ("Mon Jan _2 03:04pm -0700 -07", "Tue Feb  3 03:05pm -0100 -01"),
             ("05.999 05,999999999 002 __2", "06.12 06,12045 034  34"),

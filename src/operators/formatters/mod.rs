@@ -226,8 +226,10 @@ impl Adder<'_> {
                 tracing::debug!("formatters: {} is of kind {kind}; not formatted", field.full_name());
                 continue;
             }
-            let Some(name) = target_name(field.annotation(&format!("formatters.{}.target", number.name)), field.name())
-            else {
+            let Some(name) = target_name(
+                field.annotation(&format!("formatters.{}.target", number.name)),
+                field.name(),
+            ) else {
                 tracing::debug!("formatters: no target name for {}; not formatted", field.full_name());
                 continue;
             };

@@ -128,9 +128,18 @@ mod tests {
     #[test]
     fn nine_digits_and_the_zone() {
         let mut utc = Clock::new(TimeZone::UTC, None);
-        assert_eq!(text(&mut utc, 1_795_256_225_574_562_366), "2026-11-21T10:17:05.574562366Z");
-        assert_eq!(text(&mut utc, 1_795_256_225_000_000_001), "2026-11-21T10:17:05.000000001Z");
-        assert_eq!(text(&mut utc, 1_795_256_226_000_000_000), "2026-11-21T10:17:06.000000000Z");
+        assert_eq!(
+            text(&mut utc, 1_795_256_225_574_562_366),
+            "2026-11-21T10:17:05.574562366Z"
+        );
+        assert_eq!(
+            text(&mut utc, 1_795_256_225_000_000_001),
+            "2026-11-21T10:17:05.000000001Z"
+        );
+        assert_eq!(
+            text(&mut utc, 1_795_256_226_000_000_000),
+            "2026-11-21T10:17:06.000000000Z"
+        );
         assert_eq!(text(&mut utc, -1), "1969-12-31T23:59:59.999999999Z");
         let mut india = Clock::new(TimeZone::fixed(Offset::from_seconds(19_800).unwrap()), None);
         assert_eq!(text(&mut india, 0), "1970-01-01T05:30:00.000000000+05:30");
