@@ -16,7 +16,9 @@ fn docker_is_there() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/testenv/docker.sh");
-        let status = Command::new(script).status().expect("scripts/testenv/docker.sh can be run");
+        let status = Command::new(script)
+            .status()
+            .expect("scripts/testenv/docker.sh can be run");
         assert!(status.success(), "scripts/testenv/docker.sh: {status}");
     });
 }
@@ -48,7 +50,9 @@ impl Running {
     }
 
     fn pid(&self) -> u32 {
-        docker(&["inspect", "-f", "{{.State.Pid}}", &self.id]).parse().expect("docker tells a pid")
+        docker(&["inspect", "-f", "{{.State.Pid}}", &self.id])
+            .parse()
+            .expect("docker tells a pid")
     }
 }
 
@@ -95,7 +99,10 @@ fn log_to_test_output() {
 }
 
 fn find(collection: &Collection, name: &str) -> Option<Arc<Container>> {
-    collection.containers().into_iter().find(|container| container.runtime.container_name == name)
+    collection
+        .containers()
+        .into_iter()
+        .find(|container| container.runtime.container_name == name)
 }
 
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -111,7 +118,9 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 fn namespace(pid: u32, kind: &str) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(format!("/proc/{pid}/ns/{kind}")).expect("the container's process is there").ino()
+    std::fs::metadata(format!("/proc/{pid}/ns/{kind}"))
+        .expect("the container's process is there")
+        .ino()
 }
 
 fn events_of(events: &Receiver<ContainerEvent>, name: &str, count: usize) -> Vec<ContainerEvent> {
@@ -136,15 +145,27 @@ fn finds_a_container_that_runs_already() {
         details: true,
         ..CollectionOptions::default()
     });
-    let found = eventually("the details", || find(&collection, &container.name).filter(|c| !c.oci_config.is_empty()));
+    let found = eventually("the details", || {
+        find(&collection, &container.name).filter(|c| !c.oci_config.is_empty())
+    });
     let pid = container.pid();
     assert_eq!(found.runtime.runtime_name, "docker");
     assert_eq!(found.runtime.container_id, container.id);
     assert_eq!(found.runtime.container_pid, pid);
     assert_eq!(found.runtime.image_name, "busybox");
-    assert_eq!(found.runtime.image_id, docker(&["inspect", "-f", "{{.Image}}", &container.id]));
-    assert!(found.runtime.started_at > 1_700_000_000_000_000_000, "{}", found.runtime.started_at);
-    assert_eq!((found.mntns, found.netns), (namespace(pid, "mnt"), namespace(pid, "net")));
+    assert_eq!(
+        found.runtime.image_id,
+        docker(&["inspect", "-f", "{{.Image}}", &container.id])
+    );
+    assert!(
+        found.runtime.started_at > 1_700_000_000_000_000_000,
+        "{}",
+        found.runtime.started_at
+    );
+    assert_eq!(
+        (found.mntns, found.netns),
+        (namespace(pid, "mnt"), namespace(pid, "net"))
+    );
     assert!(found.host_network);
     assert!(found.cgroup.path.contains(&container.id), "{:?}", found.cgroup);
     assert_ne!(found.cgroup.id, 0);
@@ -155,7 +176,12 @@ fn finds_a_container_that_runs_already() {
         Lookup::Container(by_mntns) => assert_eq!(by_mntns.runtime.container_id, container.id),
         other => panic!("{other:?}"),
     }
-    assert!(collection.containers_by_netns(found.netns).iter().any(|c| c.id() == container.id));
+    assert!(
+        collection
+            .containers_by_netns(found.netns)
+            .iter()
+            .any(|c| c.id() == container.id)
+    );
     let own = namespace(std::process::id(), "mnt");
     assert!(matches!(collection.lookup(own, 0), Lookup::NotContainer));
 }
@@ -166,8 +192,15 @@ fn selects_in_the_kernels_map() {
     let wanted = Running::start("wanted", &[], "sleep 1000");
     let other = Running::start("other", &[], "sleep 1000");
     let collection = start(CollectionOptions::default());
-    let filter = collection.filter(Selector::container(&wanted.name), 0).expect("a filter");
-    let value = |mntns: u64| filter.map().lookup(&mntns.to_ne_bytes(), MapFlags::ANY).expect("the map can be read");
+    let filter = collection
+        .filter(Selector::container(&wanted.name), 0)
+        .expect("a filter");
+    let value = |mntns: u64| {
+        filter
+            .map()
+            .lookup(&mntns.to_ne_bytes(), MapFlags::ANY)
+            .expect("the map can be read")
+    };
     assert_eq!(value(namespace(wanted.pid(), "mnt")), Some(1u32.to_ne_bytes().to_vec()));
     assert_eq!(value(namespace(other.pid(), "mnt")), None);
     assert!(filter.selected(&find(&collection, &wanted.name).expect("it runs")));
@@ -175,7 +208,9 @@ fn selects_in_the_kernels_map() {
     // A rename changes what is selected.
     let mntns = namespace(wanted.pid(), "mnt");
     docker(&["rename", &wanted.id, &format!("{}-renamed", wanted.name)]);
-    eventually("the renamed container leaves the filter", || value(mntns).is_none().then_some(()));
+    eventually("the renamed container leaves the filter", || {
+        value(mntns).is_none().then_some(())
+    });
     docker(&["rename", &other.id, &wanted.name]);
     let mntns = namespace(other.pid(), "mnt");
     eventually("the container of that name enters it", || value(mntns));
@@ -205,8 +240,12 @@ fn short_lived(prefix: &str, hook_buffer: HookBuffer, count: usize) -> Vec<Strin
         ..CollectionOptions::default()
     });
     assert!(collection.has_hook());
-    let names: Vec<String> = (0..count).map(|i| format!("ig-test-{}-{prefix}-{i}", std::process::id())).collect();
-    let filter = collection.filter(Selector::container(names.join(",")), 0).expect("a filter");
+    let names: Vec<String> = (0..count)
+        .map(|i| format!("ig-test-{}-{prefix}-{i}", std::process::id()))
+        .collect();
+    let filter = collection
+        .filter(Selector::container(names.join(",")), 0)
+        .expect("a filter");
     let execs = exec_probe::ExecProbe::attach(filter.map());
     let (_, events) = collection.subscribe(Selector::container(names.join(",")));
 
@@ -215,7 +254,9 @@ fn short_lived(prefix: &str, hook_buffer: HookBuffer, count: usize) -> Vec<Strin
     let mut waiting = Vec::new();
     let began = Instant::now();
     for name in &names {
-        let status = Command::new("docker").args(["run", "--rm", "--name", name, "busybox", "true"]).status();
+        let status = Command::new("docker")
+            .args(["run", "--rm", "--name", name, "busybox", "true"])
+            .status();
         assert!(status.expect("docker can be run").success());
         for exec in execs.take() {
             if !exec.in_filter {
@@ -228,7 +269,11 @@ fn short_lived(prefix: &str, hook_buffer: HookBuffer, count: usize) -> Vec<Strin
             }
         }
     }
-    println!("{count} containers in {:?}, {} undecided at first", began.elapsed(), waiting.len());
+    println!(
+        "{count} containers in {:?}, {} undecided at first",
+        began.elapsed(),
+        waiting.len()
+    );
     for (exec, namespace) in waiting {
         eventually("a decision", || namespace.decision());
         named.extend(namespace.container().filter(|c| filter.selected(c)).map(|c| (exec, c)));
@@ -280,7 +325,9 @@ fn follows_a_restart() {
     let collection = start(CollectionOptions::default());
     let container = Running::start("restarts", &[], "sleep 1000");
     let (_, events) = collection.subscribe(Selector::container(&container.name));
-    let first = eventually("the new container", || find(&collection, &container.name).filter(|c| c.runtime.container_pid != 0));
+    let first = eventually("the new container", || {
+        find(&collection, &container.name).filter(|c| c.runtime.container_pid != 0)
+    });
     docker(&["restart", "-t", "0", &container.id]);
     let second = eventually("its second life", || {
         find(&collection, &container.name).filter(|c| c.runtime.container_pid == container.pid())
@@ -288,7 +335,10 @@ fn follows_a_restart() {
     assert_ne!(first.runtime.container_pid, second.runtime.container_pid);
     assert_eq!(second.mntns, namespace(container.pid(), "mnt"));
     let kinds = loop {
-        let kinds: Vec<_> = events_of(&events, &container.name, 2).iter().map(|event| event.kind).collect();
+        let kinds: Vec<_> = events_of(&events, &container.name, 2)
+            .iter()
+            .map(|event| event.kind)
+            .collect();
         if kinds[0] == ContainerEventKind::Deleted {
             break kinds;
         }
@@ -300,11 +350,21 @@ fn follows_a_restart() {
 fn a_namespace_of_no_container_leaves_the_filter() {
     let collection = start(CollectionOptions::default());
     let filter = collection.filter(Selector::default(), 0).expect("a filter");
-    let mut child = Command::new("unshare").args(["-m", "sleep", "1000"]).spawn().expect("unshare can be run");
+    let mut child = Command::new("unshare")
+        .args(["-m", "sleep", "1000"])
+        .spawn()
+        .expect("unshare can be run");
     let host = namespace(std::process::id(), "mnt");
-    let mntns = eventually("a new namespace", || Some(namespace(child.id(), "mnt")).filter(|&mntns| mntns != host));
-    eventually("the decision", || matches!(collection.lookup(mntns, 0), Lookup::NotContainer).then_some(()));
-    let value = filter.map().lookup(&mntns.to_ne_bytes(), MapFlags::ANY).expect("the map can be read");
+    let mntns = eventually("a new namespace", || {
+        Some(namespace(child.id(), "mnt")).filter(|&mntns| mntns != host)
+    });
+    eventually("the decision", || {
+        matches!(collection.lookup(mntns, 0), Lookup::NotContainer).then_some(())
+    });
+    let value = filter
+        .map()
+        .lookup(&mntns.to_ne_bytes(), MapFlags::ANY)
+        .expect("the map can be read");
     assert_eq!(value, None);
     child.kill().expect("the child is there");
     child.wait().expect("the child ends");
@@ -313,16 +373,27 @@ fn a_namespace_of_no_container_leaves_the_filter() {
 #[test]
 fn a_process_that_leaves_its_containers_namespace_is_not_the_container() {
     let collection = start(CollectionOptions::default());
-    let container = Running::start("unshares", &["--security-opt", "seccomp=unconfined"], "unshare -r -m sleep 1000 & wait");
-    let found = eventually("the new container", || find(&collection, &container.name).filter(|c| c.runtime.container_pid != 0));
+    let container = Running::start(
+        "unshares",
+        &["--security-opt", "seccomp=unconfined"],
+        "unshare -r -m sleep 1000 & wait",
+    );
+    let found = eventually("the new container", || {
+        find(&collection, &container.name).filter(|c| c.runtime.container_pid != 0)
+    });
     assert_eq!(found.mntns, namespace(container.pid(), "mnt"));
     let inner = eventually("the process inside", || {
         let top = docker(&["top", &container.id, "-eo", "pid,args"]);
-        let line = top.lines().find(|line| line.trim_end().ends_with("sleep 1000") && !line.contains("sh -c"))?;
+        let line = top
+            .lines()
+            .find(|line| line.trim_end().ends_with("sleep 1000") && !line.contains("sh -c"))?;
         let pid: u32 = line.split_whitespace().next()?.parse().ok()?;
         (namespace(pid, "mnt") != found.mntns).then_some(pid)
     });
-    assert!(matches!(collection.lookup(namespace(inner, "mnt"), 0), Lookup::NotContainer));
+    assert!(matches!(
+        collection.lookup(namespace(inner, "mnt"), 0),
+        Lookup::NotContainer
+    ));
     assert!(matches!(collection.lookup(found.mntns, 0), Lookup::Container(c) if c.id() == container.id));
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::gadget::yaml::{self, Value};
+use crate::metadata::yaml::{self, Value};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// Name of the file that says what to build, where it is not called otherwise.

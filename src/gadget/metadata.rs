@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::metadata::yaml::{self, Node, Value};
 use crate::ebpf::inspect::btf::{Btf, Kind};
 use crate::ebpf::inspect::object::{Map, ObjectFile, map_type_name};
+use crate::metadata::yaml::{self, Node, Value};
 use crate::{Error, Result, ResultExt};
 
 const MAP_TYPE_HASH: u32 = 1;

@@ -46,8 +46,12 @@ enum Content {
     UnsignedHex,
     SignedHex,
     Bool,
-    Float { precision: i32 },
-    Text { until_nul: bool },
+    Float {
+        precision: i32,
+    },
+    Text {
+        until_nul: bool,
+    },
     /// `<N bytes>`.
     Size,
 }
@@ -304,15 +308,10 @@ fn extent(field: &Field, kind: Kind, fixed: bool) -> Result<Extent> {
         }
         let only = match kind {
             _ if widest.is_some() => return Ok(widest),
-            Kind::One(Scalar::String | Scalar::CString | Scalar::Float32 | Scalar::Float64) => {
-                "integer and bool types"
-            }
+            Kind::One(Scalar::String | Scalar::CString | Scalar::Float32 | Scalar::Float64) => "integer and bool types",
             _ => "fields with a reflect type",
         };
-        Err(
-            Error::invalid(format!("special value \"type\" is only available for {only}"))
-                .context(context(field)),
-        )
+        Err(Error::invalid(format!("special value \"type\" is only available for {only}")).context(context(field)))
     };
     let mut extent = Extent {
         width: width_of("columns.width")?.unwrap_or(DEFAULT_WIDTH),

@@ -85,7 +85,12 @@ impl Selection {
     /// The fields named by one list of the option.
     pub fn parse(source: &DataSource, list: &str) -> Result<Self> {
         let items: Vec<&str> = list.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
-        let signed = |sign: char| items.iter().filter_map(move |item| item.strip_prefix(sign)).map(str::trim);
+        let signed = |sign: char| {
+            items
+                .iter()
+                .filter_map(move |item| item.strip_prefix(sign))
+                .map(str::trim)
+        };
         let mut names: Vec<&str> = Vec::new();
         for name in items.iter().filter(|item| !item.starts_with(['+', '-'])) {
             if !names.contains(name) {
@@ -145,7 +150,8 @@ impl Selection {
     fn resolve(&mut self, source: &DataSource, name: &str, note: bool) -> Result<FieldId> {
         let wanted = name.to_lowercase();
         let exact = columns_of(source).find(|(_, field)| field.full_name() == name);
-        let by_name = exact.or_else(|| columns_of(source).find(|(_, field)| field.full_name().to_lowercase() == wanted));
+        let by_name =
+            exact.or_else(|| columns_of(source).find(|(_, field)| field.full_name().to_lowercase() == wanted));
         if let Some((id, _)) = by_name {
             return Ok(id);
         }

@@ -32,7 +32,11 @@ impl Encoder {
         let mut fields = Vec::new();
         tree::leaves(&nodes, &mut fields);
         let mut plan = Plan::new();
-        let depth = if source.source_type() == SourceType::Array { 1 } else { 0 };
+        let depth = if source.source_type() == SourceType::Array {
+            1
+        } else {
+            0
+        };
         let mut compiler = Compiler {
             source,
             plan: &mut plan,

@@ -90,11 +90,9 @@ impl Modes {
             }
         }
         if modes.any.is_some() && !modes.by_source.is_empty() {
-            return Err(
-                Error::invalid("mixed values with and without specifying data source")
-                    .context("parsing default output modes")
-                    .with_hint("say either -o MODE or -o DATASOURCE:MODE,DATASOURCE:MODE"),
-            );
+            return Err(Error::invalid("mixed values with and without specifying data source")
+                .context("parsing default output modes")
+                .with_hint("say either -o MODE or -o DATASOURCE:MODE,DATASOURCE:MODE"));
         }
         Ok(modes)
     }
@@ -123,7 +121,10 @@ impl Modes {
                 if supported.contains(mode) {
                     Ok(Mode::named(mode))
                 } else if for_all.is_some() && somebody_supports {
-                    tracing::debug!("data source {:?} cannot be shown as {mode:?}; leaving it out", source.name());
+                    tracing::debug!(
+                        "data source {:?} cannot be shown as {mode:?}; leaving it out",
+                        source.name()
+                    );
                     Ok(Mode::None)
                 } else {
                     Err(unsupported(source, mode, &supported))
@@ -210,7 +211,10 @@ mod tests {
                 error.to_string(),
                 format!("output mode {mode:?} for data source \"open\" is not supported")
             );
-            assert_eq!(error.hint(), Some("supported modes are: columns, json, jsonpretty, none, yaml"));
+            assert_eq!(
+                error.hint(),
+                Some("supported modes are: columns, json, jsonpretty, none, yaml")
+            );
         }
         let error = resolve("nosuch:json", &[&ds]).unwrap_err();
         assert_eq!(error.to_string(), "--output: unknown data source \"nosuch\"");
@@ -221,7 +225,10 @@ mod tests {
     fn gadgets_choose_their_modes() {
         let advise = source(
             "advise",
-            &[("cli.supported-output-modes", "advise"), ("cli.default-output-mode", "advise")],
+            &[
+                ("cli.supported-output-modes", "advise"),
+                ("cli.default-output-mode", "advise"),
+            ],
         );
         let syscalls = source("syscalls", &[("cli.supported-output-modes", "none")]);
         let text = Mode::Text("advise".to_owned());
@@ -229,12 +236,18 @@ mod tests {
         assert_eq!(resolve("advise", &[&syscalls, &advise]).unwrap(), [Mode::None, text]);
         assert!(resolve("json", &[&syscalls, &advise]).is_err());
         assert_eq!(default_value(&[&syscalls, &advise]), "syscalls:none,advise:advise");
-        let tcpdump = source("packets", &[("cli.supported-output-modes", "pcap-ng,columns,json,yaml")]);
+        let tcpdump = source(
+            "packets",
+            &[("cli.supported-output-modes", "pcap-ng,columns,json,yaml")],
+        );
         assert_eq!(default_mode(&tcpdump), "columns");
         assert_eq!(resolve("pcap-ng", &[&tcpdump]).unwrap(), [Mode::PcapNg]);
         let wrong = source(
             "x",
-            &[("cli.supported-output-modes", "yaml,json"), ("cli.default-output-mode", "columns")],
+            &[
+                ("cli.supported-output-modes", "yaml,json"),
+                ("cli.default-output-mode", "columns"),
+            ],
         );
         assert_eq!(default_mode(&wrong), "json");
     }

@@ -120,7 +120,10 @@ mod tests {
             assert_eq!(text(|out| Float::Double(value).append_json(out)), expected);
         }
         assert_eq!(text(|out| Float::Single(0.1).append_json(out)), "0.1");
-        assert_eq!(text(|out| Float::Double(f64::from(0.1f32)).append_json(out)), "0.10000000149011612");
+        assert_eq!(
+            text(|out| Float::Double(f64::from(0.1f32)).append_json(out)),
+            "0.10000000149011612"
+        );
     }
 
     #[test]

@@ -29,14 +29,24 @@ impl ExecProbe {
         let object = dir.path().join("exec_probe.bpf.o");
         compile(&object);
         let mut open = ObjectBuilder::default().open_file(&object).expect("the probe opens");
-        let mut map = open.maps_mut().find(|map| map.name() == "filter").expect("the probe's filter map");
-        map.reuse_fd(filter.as_fd()).expect("the filter is compatible with a gadget's map");
+        let mut map = open
+            .maps_mut()
+            .find(|map| map.name() == "filter")
+            .expect("the probe's filter map");
+        map.reuse_fd(filter.as_fd())
+            .expect("the filter is compatible with a gadget's map");
         drop(map);
         let loaded = open.load().expect("the probe loads");
-        let program = loaded.progs_mut().find(|program| program.name() == "on_exec").expect("the probe's program");
+        let program = loaded
+            .progs_mut()
+            .find(|program| program.name() == "on_exec")
+            .expect("the probe's program");
         let link = program.attach().expect("the probe attaches");
         let execs = Arc::new(Mutex::new(Vec::new()));
-        let map = loaded.maps().find(|map| map.name() == "execs").expect("the probe's ring");
+        let map = loaded
+            .maps()
+            .find(|map| map.name() == "execs")
+            .expect("the probe's ring");
         let mut builder = RingBufferBuilder::new();
         let sink = execs.clone();
         builder
@@ -68,7 +78,9 @@ fn decode(bytes: &[u8]) -> Exec {
         timestamp: u64_at(8),
         pid: u32_at(16),
         in_filter: u32_at(20) != 0,
-        comm: String::from_utf8_lossy(&bytes[24..40]).trim_end_matches('\0').to_owned(),
+        comm: String::from_utf8_lossy(&bytes[24..40])
+            .trim_end_matches('\0')
+            .to_owned(),
     }
 }
 
@@ -78,7 +90,9 @@ fn compile(object: &Path) {
     let candidates = std::env::var("CLANG").into_iter().chain(names);
     for clang in candidates {
         let mut command = Command::new(&clang);
-        command.args(["-g", "-O2", "-target", "bpf", "-c", source, "-o"]).arg(object);
+        command
+            .args(["-g", "-O2", "-target", "bpf", "-c", source, "-o"])
+            .arg(object);
         // Debian keeps <asm/types.h> below the architecture's name.
         command.arg(format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH));
         match command.output() {

@@ -233,8 +233,14 @@ mod tests {
 
     #[test]
     fn nothing_that_a_terminal_acts_on() {
-        assert_eq!(cell("\x1b[2J\x07\0", 20, Ellipsis::End, Align::Left), "\\x1b[2J\\a\\x00       ");
-        assert_eq!(cell("\u{9b}2J\u{202e}", 20, Ellipsis::End, Align::Left), "\\u009b2J\\u202e      ");
+        assert_eq!(
+            cell("\x1b[2J\x07\0", 20, Ellipsis::End, Align::Left),
+            "\\x1b[2J\\a\\x00       "
+        );
+        assert_eq!(
+            cell("\u{9b}2J\u{202e}", 20, Ellipsis::End, Align::Left),
+            "\\u009b2J\\u202e      "
+        );
         assert_eq!(cell("\u{e0001}", 10, Ellipsis::End, Align::Left), "\\U000e0001");
         assert_eq!(cell(b"\xff\x7f", 9, Ellipsis::End, Align::Left), "\\xff\\x7f ");
         assert_eq!(cell("a\u{a0}b", 4, Ellipsis::End, Align::Left), "a b ");

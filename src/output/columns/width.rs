@@ -172,7 +172,13 @@ mod tests {
             fixed: true,
             ..extent(19, 0, 0)
         };
-        let five = [extent(30, 0, 0), extent(16, 0, 16), extent(16, 7, 10), extent(35, 0, 35), fixed];
+        let five = [
+            extent(30, 0, 0),
+            extent(16, 0, 16),
+            extent(16, 7, 10),
+            extent(35, 0, 35),
+            fixed,
+        ];
         assert_eq!(all(&five, 120), [36, 16, 10, 35, 19]);
         let two = [extent(5, 2, 10), extent(16, 0, 0)];
         assert_eq!(all(&two, 40), [10, 29]);

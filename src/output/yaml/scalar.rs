@@ -79,7 +79,10 @@ struct Allowed {
 impl Allowed {
     fn for_text(text: &str) -> Self {
         // What every second value is like.
-        if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'.')) {
+        if text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'.'))
+        {
             return Self {
                 plain: !text.is_empty(),
                 single: true,
@@ -194,9 +197,9 @@ fn is_base_60(text: &str) -> bool {
     first.starts_with(|c: char| c.is_ascii_digit())
         && first.bytes().all(|b| b.is_ascii_digit() || b == b'_')
         && !rest.is_empty()
-        && rest.iter().all(|part| {
-            matches!(part.as_bytes(), [b'0'..=b'9'] | [b'0'..=b'5', b'0'..=b'9'])
-        })
+        && rest
+            .iter()
+            .all(|part| matches!(part.as_bytes(), [b'0'..=b'9'] | [b'0'..=b'5', b'0'..=b'9']))
 }
 
 /// A date, or a date and a time with or without zone.
@@ -435,8 +438,28 @@ mod tests {
     #[test]
     fn double_quotes_for_what_would_be_another_type() {
         for text in [
-            "", "123", "-1", "0x1F", "0o17", "017", "1_000", "1e5", ".5", "+.inf", ".nan", "true", "Yes", "off", "n", "~",
-            "null", "190:20:30", "2024-07-31T18:43:51.457963290Z", "2024-7-1", "2024-07-31 18:43:51", "12345678901234567890123",
+            "",
+            "123",
+            "-1",
+            "0x1F",
+            "0o17",
+            "017",
+            "1_000",
+            "1e5",
+            ".5",
+            "+.inf",
+            ".nan",
+            "true",
+            "Yes",
+            "off",
+            "n",
+            "~",
+            "null",
+            "190:20:30",
+            "2024-07-31T18:43:51.457963290Z",
+            "2024-7-1",
+            "2024-07-31 18:43:51",
+            "12345678901234567890123",
         ] {
             assert_eq!(value(text), format!("\"{text}\"\n"));
         }
@@ -444,7 +467,21 @@ mod tests {
 
     #[test]
     fn single_quotes_for_what_would_be_structure() {
-        for text in ["----------", "- x", "#x", "a: b", "a #b", " a", "a ", "*x", "[x", "@x", "a:", "-", "'x'"] {
+        for text in [
+            "----------",
+            "- x",
+            "#x",
+            "a: b",
+            "a #b",
+            " a",
+            "a ",
+            "*x",
+            "[x",
+            "@x",
+            "a:",
+            "-",
+            "'x'",
+        ] {
             assert_eq!(value(text), format!("'{}'\n", text.replace('\'', "''")));
         }
     }
@@ -474,6 +511,9 @@ mod tests {
         assert_eq!(value(&format!("{word} {word} y")), format!("{word} {word}\n  y\n"));
         assert_eq!(value(&"x".repeat(200)), format!("{}\n", "x".repeat(200)));
         assert_eq!(value(&format!("#{word} {word} y")), format!("'#{word} {word}\n  y'\n"));
-        assert_eq!(value(&format!("\t{word} {word}  y")), format!("\"\\t{word} {word}\n  \\ y\"\n"));
+        assert_eq!(
+            value(&format!("\t{word} {word}  y")),
+            format!("\"\\t{word} {word}\n  \\ y\"\n")
+        );
     }
 }
