@@ -9,6 +9,7 @@
 
 pub mod clang;
 pub mod headers;
+mod pack;
 mod pipeline;
 mod source;
 pub mod strip;
