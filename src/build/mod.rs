@@ -9,7 +9,7 @@
 
 pub mod clang;
 pub mod headers;
-mod image;
+mod pack;
 mod pipeline;
 mod source;
 pub mod strip;
@@ -18,6 +18,5 @@ pub mod tar;
 pub(crate) mod testing;
 
 pub use clang::Target;
-pub use image::image_of;
 pub use pipeline::{BuildEvent, BuildOptions, Built, build_gadget};
 pub use source::{BUILD_FILE, Source, is_source_path};

@@ -13,6 +13,7 @@ mod gadget_args;
 mod help;
 mod host;
 mod image;
+mod list_containers;
 mod logging;
 mod params;
 mod progress;

@@ -11,7 +11,7 @@ use super::signals::Interrupts;
 use super::stdout::stdout;
 use super::progress::Bar;
 use super::run_flags;
-use crate::build::{BuildEvent, BuildOptions, build_gadget, image_of, is_source_path};
+use crate::build::{BuildEvent, BuildOptions, build_gadget, is_source_path};
 use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, RuntimeKind};
 use crate::ebpf::buffer::{BufferKind, BufferSettings};
 use crate::gadget::{Gadget, Report};
@@ -119,7 +119,7 @@ fn build_image(path: &Path) -> Result<GadgetImage> {
     for warning in &built.warnings {
         tracing::warn!("{warning}");
     }
-    GadgetImage::from_packed(&image_of(built)?, None)
+    GadgetImage::from_packed(&built.pack()?, None)
 }
 
 fn list(values: &ParamValues, name: &str) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! `ig image`: the store, registries and archives of gadget images.
 
+mod build;
 mod export;
 mod import;
 mod list;
@@ -21,6 +22,7 @@ pub(super) fn command() -> Command {
         .about("Manage gadget images")
         // An unknown subcommand shows the help, as it always did.
         .allow_external_subcommands(true)
+        .subcommand(build::command())
         .subcommand(export::command())
         .subcommand(import::command())
         .subcommand(list::command())
@@ -32,6 +34,7 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     match matches.subcommand() {
+        Some(("build", matches)) => build::run(matches),
         Some(("export", matches)) => export::run(matches),
         Some(("import", matches)) => import::run(matches),
         Some(("list", matches)) => list::run(matches),
