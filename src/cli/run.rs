@@ -69,7 +69,7 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     gadget.add_instance(sink);
     interrupts.end(gadget.stop_signal());
 
-    let running = gadget.start()?;
+    let mut running = gadget.start()?;
     tracing::debug!("running...");
     running.wait(timeout(&values)?);
     let report = running.stop()?;

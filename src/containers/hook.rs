@@ -24,7 +24,13 @@ use super::options::HookBuffer;
 use super::table::{Pending, Record, RecordKind};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
-#[allow(missing_docs, unreachable_pub, dead_code, clippy::all, clippy::undocumented_unsafe_blocks)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks
+)]
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/container_hook.skel.rs"));
 }

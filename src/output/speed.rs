@@ -49,6 +49,7 @@ fn nanoseconds_per_event() {
 
     let mut context = Context {
         streams: vec![Stream::new(testing::source(testing::TRACE_OPEN, "error", &[]))],
+        ..Context::default()
     };
     let mut formatters = Formatters::instantiate(&mut context).unwrap().unwrap();
     let mut names = UidGidResolver::instantiate(&mut context).unwrap().unwrap();
