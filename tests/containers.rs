@@ -1,8 +1,9 @@
 //! Container discovery against the running kernel and a real docker daemon. Needs root and docker.
 
-use std::process::Command;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use inspektor_gadget::containers::{
@@ -75,6 +76,17 @@ fn start(options: CollectionOptions) -> Arc<Collection> {
     collection
 }
 
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn warnings(part: &str) -> usize {
+    WARNINGS
+        .lock()
+        .expect("no panic")
+        .iter()
+        .filter(|warning| warning.contains(part))
+        .count()
+}
+
 /// Debug lines of the library are shown with a failing test.
 fn log_to_test_output() {
     struct Printer;
@@ -91,6 +103,9 @@ fn log_to_test_output() {
             event.record(&mut message);
             if event.metadata().target().starts_with("inspektor_gadget") {
                 eprintln!("{} {}", event.metadata().level(), message.0);
+                if *event.metadata().level() == tracing::Level::WARN {
+                    WARNINGS.lock().expect("no panic").push(message.0);
+                }
             }
         }
     }
@@ -399,3 +414,277 @@ fn a_process_that_leaves_its_containers_namespace_is_not_the_container() {
 
 /// Reports every exec, and whether its mount namespace was in a given map at that moment, by a small eBPF program.
 mod exec_probe;
+
+/// A docker daemon of the test's own making.
+mod fake_docker;
+use fake_docker::{FakeContainer, FakeDocker};
+
+/// A process in a mount namespace of its own, ended when dropped.
+struct Process(Child);
+
+impl Process {
+    fn start() -> Self {
+        Self::start_in(None)
+    }
+
+    /// The process is in `cgroup` before its namespace is made.
+    fn start_in(cgroup: Option<&Path>) -> Self {
+        let host = namespace(std::process::id(), "mnt");
+        let join = cgroup.map_or(String::new(), |cgroup| {
+            format!("echo $$ >{}/cgroup.procs && ", cgroup.display())
+        });
+        let script = format!("{join}exec unshare -m sleep 1000");
+        let child = Command::new("sh").args(["-c", &script]).spawn().expect("sh can be run");
+        let process = Self(child);
+        eventually("the process's namespace", || (process.mntns() != host).then_some(()));
+        process
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn mntns(&self) -> u64 {
+        namespace(self.pid(), "mnt")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start_with(socket: &Path, hook: bool) -> Arc<Collection> {
+    log_to_test_output();
+    let collection = Collection::start(CollectionOptions {
+        runtimes: vec![RuntimeKind::Docker],
+        docker_socket: socket.to_owned(),
+        explicit_docker_socket: true,
+        hook,
+        ..CollectionOptions::default()
+    })
+    .expect("the collection starts");
+    collection.wait_initial();
+    collection
+}
+
+fn names(collection: &Collection) -> Vec<String> {
+    collection
+        .containers()
+        .iter()
+        .map(|c| c.runtime.container_name.clone())
+        .collect()
+}
+
+#[test]
+fn survives_docker_going_away() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let socket = dir.path().join("docker.sock");
+    let processes = [Process::start(), Process::start(), Process::start()];
+    let [a, b, c] = [('a', "one"), ('b', "two"), ('c', "three")];
+    let make = |(digit, name): (char, &str), process: &Process| FakeContainer::new(digit, name, process.pid());
+    let [a, b, c] = [make(a, &processes[0]), make(b, &processes[1]), make(c, &processes[2])];
+
+    let daemon = FakeDocker::start(&socket, std::slice::from_ref(&a));
+    let collection = start_with(&socket, false);
+    assert_eq!(names(&collection), ["one"]);
+    assert_eq!(collection.containers()[0].runtime.image_digest, "sha256:feed");
+    let (_, events) = collection.subscribe(Selector::default());
+    // The event can only be heard once the collection listens.
+    let mut ran = false;
+    eventually("the second container", || {
+        if !std::mem::replace(&mut ran, true) {
+            std::thread::sleep(Duration::from_millis(200));
+            daemon.run(&b);
+        }
+        (names(&collection) == ["one", "two"]).then_some(())
+    });
+
+    drop(daemon);
+    eventually("the warning", || (warnings("docker went away") == 1).then_some(()));
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(names(&collection), ["one", "two"], "what is known stays known");
+    assert_eq!(warnings("docker went away"), 1, "said once");
+
+    let _daemon = FakeDocker::start(&socket, &[b, c]);
+    eventually("the new list", || {
+        (names(&collection) == ["two", "three"]).then_some(())
+    });
+    let mut seen: Vec<_> = Vec::new();
+    while seen.len() < 3 {
+        let event = events.recv_timeout(Duration::from_secs(5)).expect("another event");
+        seen.push(format!(
+            "{} {}",
+            event.kind.as_str(),
+            event.container.runtime.container_name
+        ));
+    }
+    assert_eq!(seen, ["CREATED two", "DELETED one", "CREATED three"]);
+}
+
+#[test]
+fn does_not_wait_long_for_a_docker_that_hangs() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let socket = dir.path().join("docker.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    let began = Instant::now();
+    let collection = start_with(&socket, false);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(collection.containers().is_empty());
+    assert_ne!(warnings("docker did not answer within 2 seconds"), 0);
+    drop(collection);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+/// A cgroup2 directory, removed when dropped.
+struct CgroupDir(PathBuf);
+
+impl CgroupDir {
+    fn new(name: &str) -> Self {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
+        let mount = mounts.lines().find_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            let (path, kind) = (fields.next()?, fields.next()?);
+            (kind == "cgroup2").then_some(path)
+        });
+        let path = Path::new(mount.expect("cgroup2 is mounted")).join(name);
+        std::fs::create_dir(&path).expect("a cgroup can be made");
+        Self(path)
+    }
+}
+
+impl Drop for CgroupDir {
+    fn drop(&mut self) {
+        // The kernel needs a moment after the last process has ended.
+        for _ in 0..50 {
+            if std::fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn a_slow_runtime_keeps_events_waiting_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let socket = dir.path().join("docker.sock");
+    let mut slow = FakeContainer::new('d', "slow", 0);
+    slow.delay = Duration::from_millis(1500);
+    let daemon = FakeDocker::start(&socket, &[]);
+    let collection = start_with(&socket, true);
+    let filter = collection.filter(Selector::container("slow"), 0).expect("a filter");
+    let value = |mntns: u64| {
+        filter
+            .map()
+            .lookup(&mntns.to_ne_bytes(), MapFlags::ANY)
+            .expect("the map can be read")
+    };
+    let woken = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counter = woken.clone();
+    let waker: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+        counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    });
+    collection.on_decision(&waker);
+
+    // The id is in the cgroup's name, docker has not announced it.
+    let cgroup = CgroupDir::new(&format!("docker-{}.scope", slow.id));
+    let stranger = CgroupDir::new(&format!("docker-{}.scope", "e".repeat(64)));
+    let process = Process::start_in(Some(&cgroup.0));
+    let other = Process::start_in(Some(&stranger.0));
+    slow.pid = process.pid();
+    let mntns = process.mntns();
+    eventually("docker's 404", || {
+        matches!(collection.lookup(other.mntns(), 0), Lookup::NotContainer).then_some(())
+    });
+    eventually("the stranger's end in the filter", || {
+        value(other.mntns()).is_none().then_some(())
+    });
+
+    // docker did not know this one either when it was asked first: its announcement comes late.
+    daemon.run(&slow);
+    let found = eventually("the slow answer", || match collection.lookup(mntns, 0) {
+        Lookup::Container(container) => Some(container),
+        _ => None,
+    });
+    assert_eq!(found.runtime.container_name, "slow");
+    assert_eq!(found.runtime.container_pid, process.pid());
+    assert_eq!(value(mntns), Some(1u32.to_ne_bytes().to_vec()));
+    assert_ne!(woken.load(std::sync::atomic::Ordering::SeqCst), 0);
+
+    // This one is announced but takes its time: undecided, in the filter, and then decided.
+    let mut second = FakeContainer::new('f', "slow", 0);
+    second.delay = Duration::from_millis(1500);
+    let cgroup = CgroupDir::new(&format!("docker-{}.scope", second.id));
+    daemon.run(&second);
+    let process = Process::start_in(Some(&cgroup.0));
+    let mntns = process.mntns();
+    let Lookup::Undecided(undecided) = collection.lookup(mntns, 0) else {
+        panic!("decided too early")
+    };
+    assert_eq!(undecided.mntns(), mntns);
+    assert_eq!(value(mntns), Some(2u32.to_ne_bytes().to_vec()));
+    eventually("the decision", || undecided.decision());
+    assert_eq!(undecided.container().expect("a container").id(), second.id);
+    assert_eq!(value(mntns), Some(1u32.to_ne_bytes().to_vec()));
+}
+
+#[test]
+fn a_full_filter_is_said() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let socket = dir.path().join("docker.sock");
+    let _daemon = FakeDocker::start(&socket, &[]);
+    let collection = start_with(&socket, true);
+    let filter = collection.filter(Selector::container("x"), 0).expect("a filter");
+    assert!(!filter.overflowed());
+    for key in 0..u64::from(filter.map().max_entries()) {
+        filter
+            .map()
+            .update(&key.to_ne_bytes(), &1u32.to_ne_bytes(), MapFlags::ANY)
+            .expect("there is room");
+    }
+    let _process = Process::start();
+    eventually("the overflow", || {
+        collection.generation();
+        filter.overflowed().then_some(())
+    });
+    assert_eq!(warnings("the mount namespace filter is full"), 1);
+}
+
+#[test]
+fn unusable_runtimes_are_named() {
+    let options = || CollectionOptions {
+        docker_socket: "/nonexistent/docker.sock".into(),
+        ..CollectionOptions::default()
+    };
+    // Nobody asked for docker in particular: it is left out.
+    let collection = Collection::start(options()).expect("the collection starts");
+    collection.wait_initial();
+    assert!(collection.containers().is_empty() && !collection.has_hook());
+    for explicit in [
+        CollectionOptions {
+            explicit_docker_socket: true,
+            ..options()
+        },
+        CollectionOptions {
+            explicit_runtimes: true,
+            runtimes: vec![RuntimeKind::Docker],
+            ..options()
+        },
+    ] {
+        let error = Collection::start(explicit).expect_err("it was asked for").to_string();
+        assert_eq!(
+            error,
+            "runtime \"docker\" with non-existent socketPath \"/nonexistent/docker.sock\""
+        );
+    }
+    let error = Collection::start(CollectionOptions {
+        explicit_runtimes: true,
+        runtimes: vec![RuntimeKind::Containerd],
+        ..options()
+    });
+    let error = error.expect_err("containerd comes later");
+    assert_eq!(error.kind(), inspektor_gadget::ErrorKind::Unsupported);
+}

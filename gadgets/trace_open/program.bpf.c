@@ -81,38 +81,24 @@ static __always_inline int enter(const char *fname, int flags, __u16 mode)
 	return 0;
 }
 
-static __always_inline int leave(struct syscall_trace_exit *ctx)
+/*
+ * Send the event; `size` is a constant. There is one copy of this for each
+ * size, since old verifiers lose track of a record that is reserved in two
+ * places and then used in one.
+ */
+static __always_inline void submit(void *ctx, const struct args *args, long ret,
+				   const __u64 size)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
-	long ret = ctx->ret;
-	struct event *event;
-	struct args *args;
-	__u64 size;
+	struct event *event = gadget_reserve_buf(&events, size);
 
-	args = bpf_map_lookup_elem(&start, &tid);
-	if (!args)
-		return 0;
-
-	if (targ_failed && ret >= 0)
-		goto cleanup;
-
-	size = paths ? sizeof(*event) : SIZE_WITHOUT_PATH;
-	if (paths)
-		event = gadget_reserve_buf(&events, sizeof(*event));
-	else
-		event = gadget_reserve_buf(&events, SIZE_WITHOUT_PATH);
 	if (!event)
-		goto cleanup;
+		return;
 
 	/*
 	 * The record is not zeroed and strings rarely fill their fields. fname
 	 * begins at a word, so clearing all from there on takes few stores.
 	 */
-	__builtin_memset(event->fname, 0,
-			 SIZE_WITHOUT_PATH - offsetof(struct event, fname));
-	if (paths)
-		__builtin_memset((__u64 *)event + SIZE_WITHOUT_PATH / 8, 0,
-				 sizeof(*event) - SIZE_WITHOUT_PATH);
+	__builtin_memset(event->fname, 0, size - offsetof(struct event, fname));
 
 	event->timestamp_raw = bpf_ktime_get_boot_ns();
 	gadget_process_populate(&event->proc);
@@ -128,7 +114,7 @@ static __always_inline int leave(struct syscall_trace_exit *ctx)
 	if (ret >= 0) {
 		event->error_raw = 0;
 		event->fd = ret;
-		if (paths)
+		if (size == sizeof(*event))
 			read_full_path_of_open_file_fd(ret, event->fpath,
 						       sizeof(event->fpath));
 	} else {
@@ -137,7 +123,24 @@ static __always_inline int leave(struct syscall_trace_exit *ctx)
 	}
 
 	gadget_submit_buf(ctx, &events, event, size);
-cleanup:
+}
+
+static __always_inline int leave(struct syscall_trace_exit *ctx)
+{
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	struct args *args = bpf_map_lookup_elem(&start, &tid);
+	/* Read once, here: what the copies have in common may be merged. */
+	long ret = ctx->ret;
+
+	if (!args)
+		return 0;
+
+	if (!targ_failed || ret < 0) {
+		if (paths)
+			submit(ctx, args, ret, sizeof(struct event));
+		else
+			submit(ctx, args, ret, SIZE_WITHOUT_PATH);
+	}
 	bpf_map_delete_elem(&start, &tid);
 	return 0;
 }

@@ -9,17 +9,18 @@ mod completion;
 mod config;
 mod error;
 mod flags;
-#[allow(dead_code, reason = "parts of `ig run`")]
 mod gadget_args;
 mod help;
-#[allow(dead_code, reason = "parts of `ig run`")]
 mod host;
 mod image;
+mod list_containers;
 mod logging;
 mod params;
+mod progress;
 mod root;
-#[allow(dead_code, reason = "parts of `ig run`")]
+mod run;
 mod run_flags;
+mod signals;
 mod stdout;
 mod version;
 

@@ -10,7 +10,7 @@ use super::config::Config;
 use super::error::{self, Failure};
 use super::gadget_args::GadgetArgs;
 use super::stdout::stdout;
-use super::{completion, config, flags, help, image, logging, run_flags, version};
+use super::{completion, config, flags, help, image, list_containers, logging, run, run_flags, version};
 use crate::metadata::params::typed::go_quote;
 use crate::{Error, Result};
 
@@ -25,6 +25,8 @@ const COMMANDS: &[Entry] = &[
     Entry::new(completion::command, completion::run).with_usage(),
     Entry::new(config::command, config::run).with_usage(),
     Entry::new(image::command, image::run),
+    Entry::new(list_containers::command, list_containers::run),
+    Entry::gadget(run_flags::command, run::run),
     Entry::new(version::command, version::run).with_usage(),
 ];
 
@@ -40,7 +42,6 @@ enum Run {
     /// All flags are known in advance.
     Parsed(fn(&ArgMatches) -> Result<()>),
     /// Some flags come from the gadget that the command line names.
-    #[allow(dead_code, reason = "a part of `ig run`")]
     Gadget(fn(&GadgetArgs) -> Result<()>),
 }
 
@@ -54,7 +55,6 @@ impl Entry {
     }
 
     /// A command that [`GadgetArgs`] reads; its `command()` need not describe any flags.
-    #[allow(dead_code, reason = "a part of `ig run`")]
     const fn gadget(command: fn() -> Command, run: fn(&GadgetArgs) -> Result<()>) -> Self {
         Self {
             command,

@@ -1,20 +1,20 @@
 //! The collection: one lock around the [table](super::table), one thread that feeds it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use libbpf_rs::MapHandle;
+use libbpf_rs::{MapCore, MapHandle};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
-use super::filter::{FilterState, KernelSet, create_map};
+use super::filter::{FilterState, KernelSet, NamespaceSet, SPARE_ENTRIES, create_map, entries};
 use super::hook::{FILTERS, Hook, SharedState};
 use super::host::{HostNamespaces, boot_ns, boot_to_wall_ns};
 use super::namespace::Lookup;
@@ -55,6 +55,9 @@ struct Inner {
     table: Table,
     hook: Option<Hook>,
     slots: [Option<Slot>; FILTERS],
+    /// A map that the hook fills already, for the first filter: to give the hook another map takes a grace period of the
+    /// kernel, some 10 ms, and this way it passes while everything else is being prepared. It belongs to the first slot.
+    spare: Option<MapHandle>,
     lost: u64,
 }
 
@@ -151,15 +154,29 @@ impl Collection {
     pub fn filter(&self, selector: Selector, max_entries_hint: u32) -> Result<MntnsFilter> {
         let mut inner = lock(&self.shared.inner);
         self.shared.drain(&mut inner);
-        let map = create_map(inner.table.containers().len(), max_entries_hint)?;
-        let state = FilterState::new(selector, Box::new(KernelSet(clone_map(&map)?)));
-        let slot = inner.slots.iter().position(Option::is_none);
+        let wanted = entries(inner.table.containers().len(), max_entries_hint);
+        let spare = inner.spare.take_if(|spare| spare.max_entries() >= wanted);
+        let (map, slot, registered) = match spare {
+            Some(map) => (map, Some(0), true),
+            None => {
+                let first = usize::from(inner.spare.is_some());
+                let free = inner.slots[first..].iter().position(Option::is_none);
+                (create_map(wanted)?, free.map(|free| first + free), false)
+            }
+        };
+        let set = KernelSet(clone_map(&map)?);
+        if registered {
+            // What the hook has put into it so far may have ended meanwhile.
+            for mntns in set.keys().into_iter().filter(|&mntns| !inner.table.is_known(mntns)) {
+                set.remove(mntns);
+            }
+        }
+        let state = FilterState::new(selector, Box::new(set));
         match slot {
             Some(slot) => {
                 let full_before = inner.hook.as_ref().map_or(0, |hook| hook.state().full(slot));
                 // Before the table fills the map: what is created in between is then in it from both sides.
-                if let Some(hook) = &inner.hook {
-                    use std::os::fd::AsFd;
+                if let (Some(hook), false) = (&inner.hook, registered) {
                     hook.set_filter(slot, Some(map.as_fd()))?;
                 }
                 inner.slots[slot] = Some(Slot {
@@ -280,6 +297,7 @@ impl Shared {
                 table,
                 hook: None,
                 slots: [const { None }; FILTERS],
+                spare: None,
                 lost: 0,
             }),
             hook_state: OnceLock::new(),
@@ -325,6 +343,7 @@ impl Shared {
             hook: Some(hook),
             slots,
             lost,
+            ..
         } = inner
         else {
             return;
@@ -373,8 +392,12 @@ impl Shared {
     }
 
     fn install(&self, hook: Hook) -> Result<()> {
-        use std::os::fd::AsFd;
         let mut inner = lock(&self.inner);
+        if inner.slots.iter().all(Option::is_none) {
+            let spare = create_map(SPARE_ENTRIES)?;
+            hook.set_filter(0, Some(spare.as_fd()))?;
+            inner.spare = Some(spare);
+        }
         for (index, slot) in inner.slots.iter().enumerate() {
             if let Some(slot) = slot {
                 hook.set_filter(index, Some(slot.map.as_fd()))?;

@@ -21,6 +21,8 @@ pub(super) const UNDECIDED: u32 = 2;
 
 /// Fewer entries than upstream's maps have would surprise.
 const MIN_ENTRIES: u32 = 1024;
+/// Enough for nearly every host.
+pub(super) const SPARE_ENTRIES: u32 = 4096;
 const MAX_ENTRIES: u32 = 1 << 20;
 
 /// The mount namespaces of the containers that a [`Selector`] selects, as a BPF map that is kept up to date while this
@@ -122,10 +124,14 @@ impl FilterState {
     }
 }
 
-/// Creates the BPF map of a filter with room for `containers` containers and what may come.
-pub(super) fn create_map(containers: usize, max_entries_hint: u32) -> Result<MapHandle> {
+/// How many entries a filter needs that has room for `containers` containers and what may come.
+pub(super) fn entries(containers: usize, hint: u32) -> u32 {
     let wanted = u32::try_from(containers.saturating_mul(4)).unwrap_or(MAX_ENTRIES);
-    let entries = wanted.max(max_entries_hint).clamp(MIN_ENTRIES, MAX_ENTRIES);
+    wanted.max(hint).clamp(MIN_ENTRIES, MAX_ENTRIES)
+}
+
+/// Creates the BPF map of a filter.
+pub(super) fn create_map(entries: u32) -> Result<MapHandle> {
     let opts = libbpf_sys::bpf_map_create_opts {
         sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
         ..Default::default()
@@ -139,6 +145,16 @@ pub(super) fn create_map(containers: usize, max_entries_hint: u32) -> Result<Map
 /// A BPF map as a set of namespaces.
 #[derive(Debug)]
 pub(super) struct KernelSet(pub(super) MapHandle);
+
+impl KernelSet {
+    /// The namespaces in the set.
+    pub(super) fn keys(&self) -> Vec<u64> {
+        self.0
+            .keys()
+            .filter_map(|key| Some(u64::from_ne_bytes(key.try_into().ok()?)))
+            .collect()
+    }
+}
 
 impl NamespaceSet for KernelSet {
     fn insert(&self, mntns: u64, value: u32, replace: bool) -> Result<()> {

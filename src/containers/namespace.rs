@@ -99,7 +99,8 @@ pub struct LookupCache {
 #[derive(Clone, Debug)]
 struct Slot {
     mntns: u64,
-    valid_from: u64,
+    /// The answer holds for events from then on; none: for one event only.
+    valid_from: Option<u64>,
     answer: Lookup,
 }
 
@@ -124,13 +125,14 @@ impl LookupCache {
         }
         // Inode numbers of namespaces are handed out in sequence, so their low bits spread well.
         let slot = &mut self.slots[mntns as usize % Self::SLOTS];
-        let hit = matches!(slot, Some(slot) if slot.mntns == mntns && (at == 0 || at >= slot.valid_from));
+        let hit = slot
+            .as_ref()
+            .is_some_and(|slot| slot.mntns == mntns && slot.valid_from.is_some_and(|from| at == 0 || at >= from));
         if !hit {
             let (answer, current_since) = collection.lookup_since(mntns, at);
             *slot = Some(Slot {
                 mntns,
-                // An answer about an earlier life serves this one event only.
-                valid_from: current_since.unwrap_or(u64::MAX),
+                valid_from: current_since,
                 answer,
             });
         }

@@ -232,6 +232,11 @@ impl Table {
         }
     }
 
+    /// Whether anything is known about the namespace that has this number now.
+    pub(super) fn is_known(&self, mntns: u64) -> bool {
+        self.current.contains_key(&mntns)
+    }
+
     /// Containers in the network namespace `netns`: the running ones, or else those that ended lately.
     pub(super) fn by_netns(&self, netns: u64) -> Vec<Arc<Container>> {
         let mut found: Vec<_> = self.containers().into_iter().filter(|c| c.netns == netns).collect();
@@ -681,6 +686,13 @@ impl Table {
         self.forget_pending(mntns);
     }
 
+    /// Whether the details of the container that runs as `pid` have not been read.
+    pub(super) fn lacks_details(&self, id: &str, pid: u32) -> bool {
+        self.containers
+            .get(id)
+            .is_some_and(|entry| entry.running.pid == pid && !entry.detailed)
+    }
+
     /// The details that were [asked for](Request::Details), as far as they could be read.
     pub(super) fn details(&mut self, id: &str, pid: u32, cgroup: Option<super::Cgroup>, oci_config: String) {
         let Some(entry) = self.containers.get_mut(id) else {
@@ -862,3 +874,6 @@ impl Table {
         let _ = self.requests.send(request);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -209,7 +209,7 @@ impl EbpfObject {
             }
             let source = stream.source.accessor(field.source);
             let target = stream.source.accessor(field.target);
-            stream.pipeline.subscribe(priority::EBPF, move |element| {
+            stream.pipeline.subscribe(priority::subscription::EBPF, move |element| {
                 let value = source.bits(element);
                 target.write(element, |out| field.values.format(value, &field.separator, out));
                 Ok(Flow::Continue)

@@ -15,7 +15,7 @@ use super::{
 use crate::{Error, Result, ResultExt};
 
 /// The archive that the build made of the directory `gadgets/`.
-const BUNDLED: &[u8] = &[];
+const BUNDLED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/catalogue.zst"));
 
 /// The version that bundled gadgets are built with, and the tag under which they may be asked for.
 const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));

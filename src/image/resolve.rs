@@ -116,7 +116,7 @@ pub struct Resolver {
 /// Where an image was found.
 enum Found {
     Stored(Digest),
-    Bundled(PackedImage),
+    Bundled(Box<PackedImage>),
 }
 
 impl Resolver {
@@ -192,7 +192,7 @@ impl Resolver {
             && let Some(image) = catalogue.resolve(reference)?
         {
             debug!("using the bundled gadget {}", reference.name());
-            return Ok(Found::Bundled(image));
+            return Ok(Found::Bundled(Box::new(image)));
         }
         match self.options.pull {
             PullPolicy::Never => Err(Error::not_found("not found")

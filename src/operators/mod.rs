@@ -6,6 +6,13 @@
 //!
 //! Nobody pays for what nobody reads: an instance whose added fields are not demanded does not subscribe.
 
+pub mod formatters;
+pub mod local_manager;
+pub mod priority;
+pub mod sink;
+pub mod uidgid;
+pub mod ustack;
+
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -191,10 +198,4 @@ pub trait Instance: Send {
     fn stop(&mut self) -> Result<()> {
         Ok(())
     }
-}
-
-/// The priorities at which events pass the operators' subscriptions, lowest first.
-pub mod priority {
-    /// Enum and kernel stack texts.
-    pub const EBPF: i32 = 0;
 }

@@ -296,3 +296,215 @@ fn append_escaped<'a>(bytes: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
     }
     &bytes[len..]
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::data::{Flags, NewField};
+    use crate::output::testing;
+
+    fn single() -> DataSource {
+        DataSource::new("test", SourceType::Single, None)
+    }
+
+    fn add(ds: &mut DataSource, name: &str, kind: impl Into<Kind>) -> FieldId {
+        ds.add_field(NewField::new(name, kind)).unwrap()
+    }
+
+    fn compact(ds: &DataSource, element: &Element) -> String {
+        let mut out = Vec::new();
+        Encoder::compact(ds).encode(element, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn pretty(ds: &DataSource, element: &Element) -> String {
+        let mut out = Vec::new();
+        Encoder::pretty(ds).encode(element, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn j1_and_j2_keys_and_nesting() {
+        let mut ds = single();
+        let pid = add(&mut ds, "pid", Scalar::Uint32);
+        let comm = add(&mut ds, "comm", Scalar::String);
+        let k8s = ds.add_field(NewField::empty("k8s")).unwrap();
+        ds.add_sub_field(k8s, NewField::new("podName", Scalar::String).flags(Flags::HIDDEN))
+            .unwrap();
+        let mut element = Element::new(ds.layout());
+        ds.accessor(comm).set(&mut element, b"a\"b").unwrap();
+        ds.accessor(pid).set_bits(&mut element, 42);
+        assert_eq!(
+            compact(&ds, &element),
+            r#"{"comm":"a\"b","k8s":{"podName":""},"pid":42}"#
+        );
+
+        let mut ds = single();
+        let mut element = Element::default();
+        let ids = ["a", "_b", "Z"].map(|name| add(&mut ds, name, Scalar::Int8));
+        element.reset(ds.layout(), &[]);
+        for id in ids {
+            ds.accessor(id).set_bits(&mut element, 1);
+        }
+        assert_eq!(compact(&ds, &element), r#"{"Z":1,"_b":1,"a":1}"#);
+    }
+
+    #[test]
+    fn j3_to_j5_and_j9_values() {
+        let mut ds = single();
+        let float = add(&mut ds, "f", Scalar::Float64);
+        let single = add(&mut ds, "f32", Scalar::Float32);
+        let bytes = add(&mut ds, "g", Scalar::Bytes);
+        let text = add(&mut ds, "t", Scalar::String);
+        let cstring = add(&mut ds, "c", Scalar::CString);
+        let list = add(&mut ds, "u32", Kind::Array(Scalar::Uint32));
+        let wide = add(&mut ds, "u64", Kind::Array(Scalar::Uint64));
+        let bools = add(&mut ds, "x", Kind::Array(Scalar::Bool));
+        let negative = add(&mut ds, "i", Scalar::Int16);
+        let mut element = Element::new(ds.layout());
+        let mut set = |id, value: &[u8]| ds.accessor(id).set(&mut element, value).unwrap();
+        set(float, &f64::NAN.to_ne_bytes());
+        set(single, &0.1f32.to_ne_bytes());
+        set(bytes, &[0, 0xff]);
+        set(text, &[0xff, b'\n', 7, 0]);
+        set(cstring, "a\u{2028}<&>\u{7f}\0rest".as_bytes());
+        set(list, &[1u32, 2].map(u32::to_ne_bytes).concat());
+        set(wide, &u64::MAX.to_ne_bytes());
+        set(bools, &[1, 0]);
+        set(negative, &(-3i16).to_ne_bytes());
+        assert_eq!(
+            compact(&ds, &element),
+            "{\"c\":\"a\\u2028<&>\u{7f}\",\"f\":null,\"f32\":0.1,\"g\":\"00ff\",\"i\":-3,\
+             \"t\":\"\\ufffd\\n\\u0007\\u0000\",\"u32\":[1,2],\"u64\":[18446744073709551615],\"x\":\"0100\"}"
+        );
+    }
+
+    #[test]
+    fn j6_and_j7_arrays_of_elements() {
+        let mut ds = DataSource::new("test", SourceType::Array, None);
+        let a = add(&mut ds, "a", Scalar::Int32);
+        let elements = [1, 2].map(|value| {
+            let mut element = Element::new(ds.layout());
+            ds.accessor(a).set_bits(&mut element, value);
+            element
+        });
+        let text = |encoder: Encoder, elements: &[Element]| {
+            let mut out = Vec::new();
+            encoder.encode_array(elements, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(Encoder::compact(&ds), &elements), r#"[{"a":1},{"a":2}]"#);
+        assert_eq!(text(Encoder::compact(&ds), &[]), "[]");
+        assert_eq!(text(Encoder::pretty(&ds), &[]), "[]");
+        assert_eq!(
+            text(Encoder::pretty(&ds), &elements),
+            "[\n  {\n    \"a\": 1\n  },\n  {\n    \"a\": 2\n  }\n]"
+        );
+    }
+
+    #[test]
+    fn pretty_arrays_and_empty_objects() {
+        let mut ds = single();
+        let parent = ds.add_field(NewField::empty("p")).unwrap();
+        let list = ds
+            .add_sub_field(parent, NewField::new("l", Kind::Array(Scalar::Int8)))
+            .unwrap();
+        ds.add_sub_field(parent, NewField::new("n", Kind::Array(Scalar::Int8)))
+            .unwrap();
+        ds.add_sub_field(parent, NewField::empty("o")).unwrap();
+        let mut element = Element::new(ds.layout());
+        ds.accessor(list).set(&mut element, &[1, 0xff]).unwrap();
+        assert_eq!(
+            pretty(&ds, &element),
+            "{\n  \"p\": {\n    \"l\": [\n      1,\n      -1\n    ],\n    \"n\": [\n\n    ],\n    \"o\": \"\"\n  }\n}"
+        );
+        assert_eq!(pretty(&single(), &Element::default()), "{\n\n}");
+        assert_eq!(compact(&single(), &Element::default()), "{}");
+    }
+
+    #[test]
+    fn j10_skipped_and_unreferenced_fields() {
+        let mut ds = single();
+        let parent = ds.add_field(NewField::empty("parent")).unwrap();
+        let skipped = NewField::new("x", Scalar::Bool).annotations([("json.skip", "true")]);
+        ds.add_sub_field(parent, skipped).unwrap();
+        let gone = add(&mut ds, "gone", Scalar::Bool);
+        ds.add_sub_field(gone, NewField::new("below", Scalar::Bool)).unwrap();
+        ds.remove_reference(gone, false);
+        let element = Element::new(ds.layout());
+        assert_eq!(compact(&ds, &element), r#"{"parent":{}}"#);
+        assert!(Encoder::compact(&ds).fields().is_empty(), "nothing is read");
+    }
+
+    #[test]
+    fn recorded_events_come_out_byte_for_byte() {
+        let docker_open = include_str!("../../tests/reference/samples/trace_open.docker.jsonl");
+        let open = include_str!("../../tests/reference/samples/trace_open.jsonl");
+        let docker_exec = include_str!("../../tests/reference/samples/trace_exec.docker.jsonl");
+        let exec = include_str!("../../tests/reference/samples/trace_exec.jsonl");
+        let mut seen = 0;
+        for (schema, sample) in [
+            (testing::TRACE_OPEN, docker_open),
+            (testing::TRACE_OPEN, open),
+            (testing::TRACE_EXEC, docker_exec),
+            (testing::TRACE_EXEC, exec),
+        ] {
+            let ds = testing::source(schema, "", &[]);
+            for line in sample.lines() {
+                let mut element = Element::new(ds.layout());
+                let event = serde_json::from_str(line).unwrap();
+                testing::fill(&ds, &mut element, &event);
+                assert_eq!(compact(&ds, &element), line);
+                assert_eq!(
+                    pretty(&ds, &element),
+                    serde_json::to_string_pretty(&event).unwrap(),
+                    "without empty arrays and objects the layout is the usual one"
+                );
+                seen += 1;
+            }
+        }
+        assert!(seen >= 8);
+    }
+
+    proptest! {
+        #[test]
+        fn always_valid_json_in_valid_utf8(
+            text in proptest::collection::vec(any::<u8>(), 0..60),
+            float: f64,
+            numbers: Vec<f32>,
+            to_terminal: bool,
+        ) {
+            let mut ds = single();
+            let fields = [
+                (add(&mut ds, "text", Scalar::String), text.clone()),
+                (add(&mut ds, "until \"nul\"\n", Scalar::CString), text.clone()),
+                (add(&mut ds, "float", Scalar::Float64), float.to_ne_bytes().to_vec()),
+                (
+                    add(&mut ds, "numbers", Kind::Array(Scalar::Float32)),
+                    numbers.iter().flat_map(|n| n.to_ne_bytes()).collect(),
+                ),
+                (add(&mut ds, "ragged", Kind::Array(Scalar::Uint32)), text.clone()),
+            ];
+            let mut element = Element::new(ds.layout());
+            for (id, value) in fields {
+                ds.accessor(id).set(&mut element, &value).unwrap();
+            }
+            for encoder in [Encoder::compact(&ds), Encoder::pretty(&ds)] {
+                let mut out = Vec::new();
+                encoder.encode(&element, &mut out);
+                if to_terminal {
+                    crate::output::terminal::escape_json(0, &mut out);
+                }
+                let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+                // One replacement per invalid byte; the standard library makes one per maximal invalid sequence.
+                if let Ok(valid) = std::str::from_utf8(&text) {
+                    prop_assert_eq!(value["text"].as_str().unwrap(), valid);
+                    let until = valid.split('\0').next().unwrap();
+                    prop_assert_eq!(value["until \"nul\"\n"].as_str().unwrap(), until);
+                }
+            }
+        }
+    }
+}

@@ -15,6 +15,9 @@ pub(crate) mod number;
 mod plan;
 mod scan;
 #[cfg(test)]
+mod speed;
+pub(crate) mod terminal;
+#[cfg(test)]
 pub(crate) mod testing;
 mod tree;
 pub mod yaml;

@@ -256,7 +256,7 @@ mod tests {
     fn keys_are_in_natural_order() {
         let mut keys = ["b", "a10", "a2", "a", "_x", "Z", "a_b", "ab", "a1b"];
         keys.sort_by(|a, b| natural_order(a, b));
-        assert_eq!(keys, ["_x", "Z", "a", "a1b", "a2", "a10", "a_b", "ab", "b"]);
+        assert_eq!(keys, ["_x", "Z", "a", "a_b", "a1b", "a2", "a10", "ab", "b"]);
     }
 
     #[test]
@@ -297,5 +297,52 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "---\nparent:\n  list:\n  - 1\n  - 2\n  none: []\n  raw: \"1234\"\nskipping: {}\n"
         );
+    }
+
+    /// Reads what the sample holds: nested mappings of numbers, booleans and texts on one line each.
+    fn parse(document: &str) -> serde_json::Value {
+        let mut path: Vec<String> = Vec::new();
+        let mut root = serde_json::json!({});
+        for line in document.lines() {
+            let depth = line.len() - line.trim_start().len();
+            path.truncate(depth / 2);
+            let (key, value) = line.trim_start().split_once(':').unwrap();
+            path.push(key.to_owned());
+            let value = value.trim_start();
+            let parsed = match value.chars().next() {
+                None => serde_json::json!({}),
+                Some('\'' | '"') => value[1..value.len() - 1].into(),
+                Some(_) => serde_json::from_str(value).unwrap_or_else(|_| value.into()),
+            };
+            let target = path.iter().fold(&mut root, |value, key| &mut value[key.as_str()]);
+            *target = parsed;
+        }
+        root
+    }
+
+    #[test]
+    fn recorded_events_come_out_byte_for_byte() {
+        let sample = include_str!("../../tests/reference/samples/trace_open.docker.yaml");
+        let ds = crate::output::testing::source(crate::output::testing::TRACE_OPEN, "", &[]);
+        let mut encoder = Encoder::new(&ds);
+        let mut out = Vec::new();
+        for document in sample.split("---\n").filter(|document| !document.is_empty()) {
+            let mut element = Element::new(ds.layout());
+            crate::output::testing::fill(&ds, &mut element, &parse(document));
+            encoder.encode(&element, &mut out);
+        }
+        assert_eq!(String::from_utf8(out).unwrap(), sample);
+        assert!(sample.contains("mode: '----------'"));
+    }
+
+    #[test]
+    fn invalid_bytes_are_replaced_and_c_strings_end() {
+        let mut ds = DataSource::new("test", SourceType::Single, None);
+        let c = ds.add_field(NewField::new("c", Scalar::CString)).unwrap();
+        let mut element = Element::new(ds.layout());
+        ds.accessor(c).set(&mut element, b"a\xff\xe2\x82b\0rest").unwrap();
+        let mut out = Vec::new();
+        Encoder::new(&ds).encode(&element, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "---\nc: a\u{fffd}\u{fffd}\u{fffd}b\n");
     }
 }

@@ -4,7 +4,6 @@ mod build;
 mod export;
 mod import;
 mod list;
-mod progress;
 mod pull;
 mod push;
 mod remove;

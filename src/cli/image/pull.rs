@@ -2,7 +2,7 @@
 
 use clap::{ArgMatches, Command};
 
-use super::progress::Bar;
+use crate::cli::progress::Bar;
 use super::{positional, registry_args, registry_options, required, say};
 use crate::image::{Reference, Store, registry};
 use crate::{Result, ResultExt};

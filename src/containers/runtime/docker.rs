@@ -30,6 +30,8 @@ use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// How long docker may take to answer one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same of the client library, in seconds, whose message says less; ours is to come first.
+const CLIENT_TIMEOUT: u64 = 10;
 /// How long to wait before the next try after a failure.
 const RETRY: Duration = Duration::from_millis(500);
 /// How many requests may be under way at once while listing.
@@ -120,7 +122,7 @@ impl Client {
 
     async fn connect(&self) -> Result<Docker> {
         let path = self.socket.to_string_lossy();
-        let docker = Docker::connect_with_unix(&path, REQUEST_TIMEOUT.as_secs(), bollard::API_DEFAULT_VERSION)
+        let docker = Docker::connect_with_unix(&path, CLIENT_TIMEOUT, bollard::API_DEFAULT_VERSION)
             .map_err(docker_error)
             .with_context(|| format!("connecting to docker at {path}"))?;
         timed(docker.negotiate_version())
@@ -214,7 +216,10 @@ impl Client {
             })
         };
         match observe() {
-            Ok(running) => self.shared.update(|table| table.running(id, running)),
+            Ok(running) => {
+                self.shared.update(|table| table.running(id, running));
+                self.read_details(id, pid);
+            }
             Err(error) => debug!("container {id}: process {pid}: {error}"),
         }
     }
@@ -334,7 +339,7 @@ impl Client {
     }
 
     fn read_details(&self, id: &str, pid: u32) {
-        if !self.details {
+        if !self.details || !self.shared.update(|table| table.lacks_details(id, pid)) {
             return;
         }
         let cgroup = cgroup::of_process(&self.host, pid)

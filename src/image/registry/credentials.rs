@@ -88,7 +88,13 @@ fn config_file(authfile: &Path) -> Result<Option<ConfigFile>> {
         Ok(text) => parse(&text)
             .map(Some)
             .with_context(|| format!("reading auth file {authfile:?}")),
-        Err(e) if e.kind() == io::ErrorKind::NotFound && authfile == Path::new(DEFAULT_AUTHFILE) => docker_config(),
+        // The default file is root's: other users must be able to pull without naming one.
+        Err(e)
+            if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+                && authfile == Path::new(DEFAULT_AUTHFILE) =>
+        {
+            docker_config()
+        }
         Err(e) => Err(Error::from(e)
             .context(format!("opening auth file {authfile:?}"))
             .with_hint("name another file with --authfile; --authfile \"\" stands for Docker's own")),

@@ -136,7 +136,8 @@ impl Copy<'_> {
                 if depth == MAX_DEPTH || self.manifests.len() == MAX_MANIFESTS {
                     return Err(Error::invalid(format!(
                         "the image has more than {MAX_MANIFESTS} manifests, or they nest deeper than {MAX_DEPTH}"
-                    )));
+                    ))
+                    .context("failed to perform \"Fetch\" on source"));
                 }
                 let text = self
                     .fetch_manifest(child)
@@ -191,7 +192,8 @@ impl Copy<'_> {
         if self.announced > MAX_IMAGE {
             return Err(Error::invalid(format!(
                 "the image is larger than the {MAX_IMAGE} bytes that are accepted"
-            )));
+            ))
+            .context("failed to perform \"Fetch\" on source"));
         }
         if self.addition.has(descriptor) {
             return Ok(());
@@ -201,11 +203,10 @@ impl Copy<'_> {
             .addition
             .writer(descriptor)
             .context("failed to perform \"Push\" on destination")?;
-        let response = self
+        let mut response = self
             .fetch_blob(descriptor)
             .await
             .context("failed to perform \"Fetch\" on source")?;
-        let mut response = response;
         while let Some(chunk) = self
             .client
             .chunk(&mut response)

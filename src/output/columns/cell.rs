@@ -3,9 +3,8 @@
 //! Escaping is that of a Go string literal, done before cutting. Widths count characters (code points), not the cells that a
 //! terminal gives them.
 
-use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
-
-use crate::output::{number, scan};
+use crate::output::scan;
+use crate::output::terminal::append_escape;
 
 /// Where padding goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,53 +111,6 @@ fn append_escaped(mut bytes: &[u8], until_nul: bool, shape: Shape, out: &mut Vec
         bytes = &bytes[len..];
     }
     characters
-}
-
-/// Appends a character that is not plain (an invalid byte if `None`) and says how many characters that made.
-fn append_escape(character: Option<char>, byte: u8, out: &mut Vec<u8>) -> usize {
-    let before = out.len();
-    match character {
-        Some('"') => out.extend_from_slice(b"\\\""),
-        Some('\\') => out.extend_from_slice(b"\\\\"),
-        Some('\x07') => out.extend_from_slice(b"\\a"),
-        Some('\x08') => out.extend_from_slice(b"\\b"),
-        Some('\x0c') => out.extend_from_slice(b"\\f"),
-        Some('\n') => out.extend_from_slice(b"\\n"),
-        Some('\r') => out.extend_from_slice(b"\\r"),
-        Some('\t') => out.extend_from_slice(b"\\t"),
-        Some('\x0b') => out.extend_from_slice(b"\\v"),
-        // Gadgets join arguments with it so that they can be told apart; for eyes it is a blank.
-        Some('\u{a0}') => out.push(b' '),
-        Some(c) if is_printable(c) => {
-            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            return 1;
-        }
-        Some(c) if c >= '\u{80}' => {
-            let number = u32::from(c);
-            let bytes = number.to_be_bytes();
-            if number <= 0xffff {
-                out.extend_from_slice(b"\\u");
-                number::append_hex(&bytes[2..], out);
-            } else {
-                out.extend_from_slice(b"\\U");
-                number::append_hex(&bytes, out);
-            }
-        }
-        _ => {
-            out.extend_from_slice(b"\\x");
-            number::append_hex(&[byte], out);
-        }
-    }
-    out.len() - before
-}
-
-/// Letters, marks, numbers, punctuation and symbols: what stands for itself.
-fn is_printable(c: char) -> bool {
-    use GeneralCategoryGroup::{Letter, Mark, Number, Punctuation, Symbol};
-    matches!(
-        c.general_category_group(),
-        Letter | Mark | Number | Punctuation | Symbol
-    )
 }
 
 /// Cuts the text from `start` on, which has more characters than the column is wide.

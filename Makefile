@@ -1,0 +1,45 @@
+# The commands of this project. `make run` and `make test` are all a newcomer needs: they install what they use.
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+BENCH_OUT ?= target/bench
+
+.PHONY: all build run test check bench install man setup clean
+
+all: build
+
+# What apt and rustup must bring; does nothing when everything is there.
+setup:
+	scripts/setup.sh
+
+# A complete target/release/ig: headers and catalogue are inside.
+build: setup
+	$(CARGO) build --release --bin ig
+
+# A few seconds of trace_open on the live kernel, while a process and, where docker is, a container open files.
+run: build
+	scripts/demo.sh target/release/ig
+
+# All tests that this machine can run. Needs root: programs are loaded into the kernel, containers are started.
+test: setup
+	scripts/test.sh
+
+# What does not run the program: formatting, lints, documentation.
+check: setup
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+
+# The measured claims of the README, against a minimal libbpf program in C.
+bench: build
+	benches/peer.sh target/release/ig
+
+man: setup
+	$(CARGO) run --quiet --example man -- target/man
+
+install: build man
+	install -D -m 0755 target/release/ig $(DESTDIR)$(PREFIX)/bin/ig
+	for page in target/man/*.1; do install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man1/$$(basename $$page); done
+
+clean:
+	$(CARGO) clean

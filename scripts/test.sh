@@ -1,0 +1,29 @@
+#!/bin/sh
+# Runs all tests of this machine: pure ones, and those that load programs, start containers and talk to a registry.
+#
+# What a test needs is started here. A test whose need is not there fails; with IG_TEST_ALLOW_SKIP=1 it says SKIPPED instead,
+# and the number of these is printed at the end.
+set -eu
+cd "$(dirname "$0")/.."
+
+if [ "$(id -u)" != 0 ]; then
+    exec sudo -E env "PATH=$PATH" "$0" "$@"
+fi
+
+mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing || true
+mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf || true
+scripts/testenv/docker.sh
+
+tests/headers/check.sh
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# Tests of the live kernel see each other's events and share the docker daemon: one at a time.
+status=0
+{ cargo test --lib --bins --examples && cargo test --doc && cargo test --test '*' -- --test-threads=1; } 2>&1 | tee "$log" || status=$?
+if grep -q '^test result: FAILED\|^error' "$log"; then status=1; fi
+passed=$(awk '/^test result:/ { n += $4 } END { print n + 0 }' "$log")
+failed=$(awk '/^test result:/ { n += $6 } END { print n + 0 }' "$log")
+skipped=$(grep -c '^SKIPPED' "$log" || true)
+echo "$passed passed, $failed failed, $skipped skipped"
+exit $status

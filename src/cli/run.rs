@@ -1,0 +1,211 @@
+//! `ig run`: from a name and flags to a running gadget and its output.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::gadget_args::{GadgetArgs, Strict};
+use super::host::{self, HostOptions};
+use super::signals::Interrupts;
+use super::stdout::stdout;
+use super::progress::Bar;
+use super::run_flags;
+use crate::build::{BuildEvent, BuildOptions, build_gadget, is_source_path};
+use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, RuntimeKind};
+use crate::ebpf::buffer::{BufferKind, BufferSettings};
+use crate::gadget::{Gadget, Report};
+use crate::image::{GadgetImage, PullPolicy, RegistryOptions, ResolveOptions, Resolver, StoreChoice};
+use crate::metadata::params::typed::split_list;
+use crate::metadata::params::{Param, ParamValues};
+use crate::operators::local_manager::ContainerSource;
+use crate::operators::sink::{self, CliSink, Output};
+use crate::output::{fields, mode};
+use crate::{Error, Result, ResultExt};
+
+const FIELDS: &str = "operator.cli.fields";
+const OUTPUT: &str = "operator.cli.output";
+
+/// Runs the gadget that the command line names.
+pub(super) fn run(args: &GadgetArgs) -> Result<()> {
+    if args.is_only_help() {
+        return print(&args.help_page()?);
+    }
+    host::require_root()?;
+    host::prepare(&HostOptions::from_matches(&args.root_matches()?))?;
+    let interrupts = Interrupts::take()?;
+    let early = args.early()?;
+    let Some(name) = early.image.as_ref().and_then(|name| name.to_str()) else {
+        return print(&args.help_page()?);
+    };
+    run_flags::check(&early.values)?;
+    // Containers are listed while the image is read and the gadget is loaded.
+    let containers = if early.help {
+        ContainerSource::Unavailable("only help was asked for".to_owned())
+    } else {
+        containers(&early.values)?
+    };
+    let image = find_image(name, &early.values).context("fetching gadget information")?;
+    let mut gadget = Gadget::builder(&image)
+        .annotate(list(&early.values, "operator.oci.annotate"))
+        .containers(containers)
+        .build()
+        .context("instantiating operator \"oci\"")
+        .context("initializing and preparing operators")
+        .context("fetching gadget information")?;
+
+    let mut params = gadget.params();
+    let output_params = output_params(&gadget);
+    params.extend(output_params.clone());
+    let values = match args.strict(&params)? {
+        Strict::Help(page) => return print(&page),
+        Strict::Run(values) => values,
+    };
+    run_flags::check(&values)?;
+    gadget.set_values(&values);
+    gadget.set_buffers(buffers(&values)?);
+    let output = Output::stdout()?;
+    let sink = sink(&mut gadget, &values, &output_params, &output)?;
+    gadget.add_instance(sink);
+    interrupts.end(gadget.stop_signal());
+
+    let running = gadget.start()?;
+    tracing::debug!("running...");
+    running.wait(timeout(&values)?);
+    let report = running.stop()?;
+    say_losses(&report);
+    output.take_error().map_or(Ok(()), Err)
+}
+
+fn print(page: &str) -> Result<()> {
+    stdout().write_all(page.as_bytes())?;
+    Ok(())
+}
+
+/// The image, from a path that is built now, or from the store, the catalogue or a registry.
+fn find_image(name: &str, values: &ParamValues) -> Result<GadgetImage> {
+    if is_source_path(name) {
+        return build_image(Path::new(name));
+    }
+    let text = |key: &str| values.get(&format!("operator.oci.{key}")).unwrap_or_default();
+    let on = |key: &str| values.is_true(&format!("operator.oci.{key}"));
+    let bar = Bar::new();
+    let options = ResolveOptions {
+        store: if values.is_true(run_flags::OCI_STORE_USER) { StoreChoice::SudoUser } else { StoreChoice::Default },
+        pull: text("pull").parse::<PullPolicy>()?,
+        verify_image: on("verify-image"),
+        allowed_gadgets: list(values, "operator.oci.allowed-gadgets"),
+        disallow_pulling: on("disallow-pulling"),
+        registry: RegistryOptions {
+            authfile: text("authfile").into(),
+            insecure_registries: list(values, "operator.oci.insecure-registries"),
+            ..RegistryOptions::default()
+        },
+        progress: bar.progress(),
+        ..ResolveOptions::default()
+    };
+    let resolver = Resolver::new(options)?;
+    resolver
+        .resolve(name)
+        .context("instantiating operator \"oci\"")
+        .context("initializing and preparing operators")
+}
+
+/// Builds the image of the source at `path`. What was just built from the user's own files needs no further trust.
+fn build_image(path: &Path) -> Result<GadgetImage> {
+    let built = build_gadget(&BuildOptions::for_path(path), &mut |event| match event {
+        BuildEvent::Command(line) | BuildEvent::Output(line) => tracing::debug!("{line}"),
+    })?;
+    for warning in &built.warnings {
+        tracing::warn!("{warning}");
+    }
+    GadgetImage::from_packed(&built.pack()?, None)
+}
+
+fn list(values: &ParamValues, name: &str) -> Vec<String> {
+    split_list(values.get(name).unwrap_or_default())
+}
+
+fn containers(values: &ParamValues) -> Result<ContainerSource> {
+    let text = |key: &str| values.get(&format!("operator.localmanager.{key}")).unwrap_or_default();
+    let defaults = default_values();
+    let explicit = |key: &str| defaults.get(&format!("operator.localmanager.{key}")) != Some(text(key));
+    let options = CollectionOptions {
+        runtimes: RuntimeKind::parse_list(text("runtimes"))?,
+        explicit_runtimes: explicit("runtimes"),
+        docker_socket: text("docker-socketpath").into(),
+        explicit_docker_socket: explicit("docker-socketpath"),
+        missing_socket: MissingSocket::Check,
+        host: Host::from_env(),
+        ..CollectionOptions::default()
+    };
+    match Collection::start(options) {
+        Ok(collection) => Ok(ContainerSource::Collection(collection)),
+        Err(error) if explicit("runtimes") || explicit("docker-socketpath") => Err(error),
+        Err(error) => Ok(ContainerSource::Unavailable(error.to_string())),
+    }
+}
+
+fn default_values() -> ParamValues {
+    let mut values = ParamValues::new();
+    for param in run_flags::params() {
+        values.set(param.full_name(), param.default.clone());
+    }
+    values
+}
+
+fn buffers(values: &ParamValues) -> Result<BufferSettings> {
+    let kind = match values.get(run_flags::BUFFER_KIND).unwrap_or("auto") {
+        "ring" => Some(BufferKind::Ring),
+        "perf" => Some(BufferKind::Perf),
+        _ => None,
+    };
+    BufferSettings::new(kind, run_flags::buffer_size(values)?)
+}
+
+fn output_params(gadget: &Gadget) -> [Param; 2] {
+    let sources: Vec<_> = gadget.data_sources().collect();
+    let of_cli = |param: Param| Param { prefix: "operator.cli.".to_owned(), ..param };
+    [
+        of_cli(Param::new("fields").default_value(fields::default_value(&sources)).description(fields::help(&sources))),
+        of_cli(
+            Param::new("output").alias('o').default_value(mode::default_value(&sources)).description(mode::help(&sources)),
+        ),
+    ]
+}
+
+fn sink(gadget: &mut Gadget, values: &ParamValues, params: &[Param], output: &Output) -> Result<CliSink> {
+    let chosen = |name: &str| {
+        let default = params.iter().find(|param| param.full_name() == name).map(|param| param.default.as_str());
+        values.get(name).filter(|value| Some(*value) != default).map(str::to_owned)
+    };
+    let on_terminal = std::io::stdout().is_terminal();
+    let options = sink::Options {
+        fields: chosen(FIELDS),
+        output: chosen(OUTPUT),
+        terminal: on_terminal.then(|| Arc::new(terminal_width) as sink::TerminalWidth),
+    };
+    let stop = gadget.stop_signal();
+    output.on_end(move || stop.request());
+    let sink = CliSink::instantiate(gadget.context(), &options, output.clone())?;
+    for note in sink.notes() {
+        tracing::warn!("{note}");
+    }
+    Ok(sink)
+}
+
+fn terminal_width() -> Option<usize> {
+    terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0)
+}
+
+fn timeout(values: &ParamValues) -> Result<Option<Duration>> {
+    let seconds = values.get(run_flags::TIMEOUT).unwrap_or("0");
+    let seconds: i64 = seconds.parse().map_err(|_| Error::invalid(format!("invalid timeout: {seconds:?}")))?;
+    Ok(u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs))
+}
+
+fn say_losses(report: &Report) {
+    for loss in report.losses() {
+        tracing::warn!("{}: lost {} samples: {}", loss.source, loss.count, loss.place);
+    }
+}

@@ -1,0 +1,166 @@
+//! Time stamps: from nanoseconds since boot to wall-clock time and its text.
+
+use std::io::Write;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use nix::time::{ClockId, clock_gettime};
+
+use super::layout::Layout;
+use crate::{Result, ResultExt};
+
+const SECOND: i64 = 1_000_000_000;
+
+/// Nanoseconds between the boot of the machine and the epoch, measured now.
+pub(super) fn boot_offset() -> Result<i64> {
+    let boot = nanoseconds(ClockId::CLOCK_BOOTTIME)?;
+    let wall = nanoseconds(ClockId::CLOCK_REALTIME)?;
+    Ok(wall - boot)
+}
+
+fn nanoseconds(clock: ClockId) -> Result<i64> {
+    let time = clock_gettime(clock).context("reading the clock")?;
+    Ok(time.tv_sec() * SECOND + time.tv_nsec())
+}
+
+/// Wall-clock nanoseconds of a boot-time stamp; 0 means now.
+pub(super) fn wall(boot: u64, offset: i64) -> i64 {
+    if boot == 0 {
+        nanoseconds(ClockId::CLOCK_REALTIME).unwrap_or(0)
+    } else {
+        (boot as i64).wrapping_add(offset)
+    }
+}
+
+/// Writes wall-clock times as text. What only changes from second to second is kept.
+#[derive(Debug)]
+pub(super) struct Clock {
+    zone: TimeZone,
+    layout: Option<Layout>,
+    second: i64,
+    /// `2006-01-02T15:04:05.`
+    prefix: Vec<u8>,
+    /// `Z`, `+01:00`
+    suffix: Vec<u8>,
+}
+
+impl Clock {
+    /// Writes times of `zone`, with nine digits of the second as RFC 3339 has it unless `layout` (a Go time layout) says
+    /// otherwise.
+    pub(super) fn new(zone: TimeZone, layout: Option<&str>) -> Self {
+        Self {
+            zone,
+            layout: layout.map(Layout::parse),
+            second: i64::MIN,
+            prefix: Vec::new(),
+            suffix: Vec::new(),
+        }
+    }
+
+    /// Appends the time that is `wall` nanoseconds after the epoch.
+    pub(super) fn append(&mut self, wall: i64, out: &mut Vec<u8>) {
+        let second = wall.div_euclid(SECOND);
+        let nanosecond = wall.rem_euclid(SECOND);
+        if let Some(layout) = &self.layout {
+            let time = Timestamp::from_nanosecond(i128::from(wall)).unwrap_or(Timestamp::UNIX_EPOCH);
+            layout.append(time, &self.zone, out);
+            return;
+        }
+        if second != self.second {
+            self.turn(second);
+        }
+        out.extend_from_slice(&self.prefix);
+        let mut digits = [b'0'; 9];
+        let mut rest = nanosecond;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        out.extend_from_slice(&digits);
+        out.extend_from_slice(&self.suffix);
+    }
+
+    fn turn(&mut self, second: i64) {
+        let time = Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH);
+        let offset = self.zone.to_offset(time);
+        let civil = offset.to_datetime(time);
+        self.second = second;
+        self.prefix.clear();
+        self.suffix.clear();
+        // Writing to a vector cannot fail.
+        let _ = write!(
+            self.prefix,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.",
+            civil.year(),
+            civil.month(),
+            civil.day(),
+            civil.hour(),
+            civil.minute(),
+            civil.second()
+        );
+        append_offset(offset.seconds(), true, ":", &mut self.suffix);
+    }
+}
+
+/// Appends an offset from UTC: `Z` for none if `z`, else a sign, hours and minutes.
+pub(super) fn append_offset(seconds: i32, z: bool, separator: &str, out: &mut Vec<u8>) {
+    if z && seconds == 0 {
+        out.push(b'Z');
+        return;
+    }
+    let sign = if seconds < 0 { '-' } else { '+' };
+    let minutes = seconds.abs() / 60;
+    let _ = write!(out, "{sign}{:02}{separator}{:02}", minutes / 60, minutes % 60);
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::Offset;
+
+    use super::*;
+
+    fn text(clock: &mut Clock, wall: i64) -> String {
+        let mut out = Vec::new();
+        clock.append(wall, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn nine_digits_and_the_zone() {
+        let mut utc = Clock::new(TimeZone::UTC, None);
+        assert_eq!(
+            text(&mut utc, 1_795_256_225_574_562_366),
+            "2026-11-21T10:17:05.574562366Z"
+        );
+        assert_eq!(
+            text(&mut utc, 1_795_256_225_000_000_001),
+            "2026-11-21T10:17:05.000000001Z"
+        );
+        assert_eq!(
+            text(&mut utc, 1_795_256_226_000_000_000),
+            "2026-11-21T10:17:06.000000000Z"
+        );
+        assert_eq!(text(&mut utc, -1), "1969-12-31T23:59:59.999999999Z");
+        let mut india = Clock::new(TimeZone::fixed(Offset::from_seconds(19_800).unwrap()), None);
+        assert_eq!(text(&mut india, 0), "1970-01-01T05:30:00.000000000+05:30");
+        let mut west = Clock::new(TimeZone::fixed(Offset::from_seconds(-12_600).unwrap()), None);
+        assert_eq!(text(&mut west, 0), "1969-12-31T20:30:00.000000000-03:30");
+    }
+
+    #[test]
+    fn other_layouts() {
+        let mut clock = Clock::new(TimeZone::UTC, Some("15:04:05.000"));
+        assert_eq!(text(&mut clock, 1_795_256_225_574_562_366), "10:17:05.574");
+    }
+
+    #[test]
+    fn boot_time_becomes_wall_time() {
+        let offset = boot_offset().unwrap();
+        let boot = nanoseconds(ClockId::CLOCK_BOOTTIME).unwrap();
+        let now = nanoseconds(ClockId::CLOCK_REALTIME).unwrap();
+        for time in [wall(boot as u64, offset), wall(0, offset)] {
+            assert!((time - now).abs() < SECOND, "{time} is not now ({now})");
+        }
+        assert_eq!(wall(5, 100), 105);
+    }
+}

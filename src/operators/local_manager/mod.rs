@@ -1,0 +1,337 @@
+//! Containers: which events are of selected containers, and the names of the container that an event happened in.
+//!
+//! Selection happens in the kernel, through the mount-namespace filter of the [`Collection`], and once more in a [`Gate`] on
+//! raw records: that holds back records of namespaces of which it is not known yet whose they are.
+//!
+//! [`Gate`]: crate::data::Gate
+
+mod fields;
+mod gate;
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use self::fields::{ContainerField, add_container_fields};
+use self::gate::{ContainerGate, Selection};
+use super::{Context, Instance, RecordIds, Stream, priority};
+use crate::containers::{Collection, Container, Lookup, LookupCache, MntnsFilter, Selector};
+use crate::data::{Accessor, Element, FieldId, Flow};
+use crate::metadata::params::{Param, ParamValues, TypeHint};
+use crate::{Error, Result, ResultExt};
+
+/// Prefix of the full names of this operator's parameters.
+pub const PARAM_PREFIX: &str = "operator.LocalManager.";
+
+const MNTNS_TAG: &str = "type:gadget_mntns_id";
+const NETNS_TAG: &str = "type:gadget_netns_id";
+const TIMESTAMP_TAG: &str = "type:gadget_timestamp";
+
+/// Where containers come from.
+#[derive(Clone, Debug)]
+pub enum ContainerSource {
+    /// A running collection.
+    Collection(Arc<Collection>),
+    /// There is none, and this is why. Only runs that look at the whole host work then.
+    Unavailable(String),
+}
+
+/// Selection and enrichment for one gadget.
+#[derive(Debug)]
+pub struct LocalManager {
+    containers: ContainerSource,
+    /// Whether the kernel side can be restricted to mount namespaces.
+    filters_in_kernel: bool,
+    streams: Vec<EnrichedStream>,
+    host: bool,
+    selector: Selector,
+    filter: Option<Arc<MntnsFilter>>,
+}
+
+/// A stream whose events belong to namespaces.
+#[derive(Debug)]
+struct EnrichedStream {
+    index: usize,
+    mntns: Option<Accessor>,
+    netns: Option<Accessor>,
+    timestamp: Option<Accessor>,
+    fields: Vec<(FieldId, ContainerField)>,
+}
+
+impl LocalManager {
+    /// Adds the container fields to every stream that says in which namespace an event happened. `None` if there is nothing to do:
+    /// no such stream, and nothing to filter in the kernel.
+    pub fn instantiate(
+        context: &mut Context,
+        containers: ContainerSource,
+        filters_in_kernel: bool,
+    ) -> Result<Option<Self>> {
+        let mut streams = Vec::new();
+        for (index, stream) in context.referenced() {
+            let source = &mut stream.source;
+            let first = |tag: &str| {
+                let mut tagged = source.with_tag(tag);
+                let found = tagged.next().map(|(id, field)| (id, field.full_name().to_owned()));
+                if let (Some((_, name)), Some(_)) = (&found, tagged.next()) {
+                    let ds = source.name();
+                    tracing::warn!("multiple fields of {tag:?} found in DataSource {ds:?}, only {name:?} will be used");
+                }
+                found.map(|(id, _)| source.accessor(id))
+            };
+            let (mntns, netns, timestamp) = (
+                first(MNTNS_TAG),
+                first(NETNS_TAG),
+                source.with_tag(TIMESTAMP_TAG).next(),
+            );
+            let timestamp = timestamp.map(|(id, _)| source.accessor(id));
+            if mntns.is_none() && netns.is_none() {
+                continue;
+            }
+            let fields = add_container_fields(source)?;
+            streams.push(EnrichedStream {
+                index,
+                mntns,
+                netns,
+                timestamp,
+                fields,
+            });
+        }
+        if streams.is_empty() && !filters_in_kernel {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            containers,
+            filters_in_kernel,
+            streams,
+            host: false,
+            selector: Selector::default(),
+            filter: None,
+        }))
+    }
+
+    /// What records have to be to pass.
+    fn selection(&self) -> Selection {
+        match &self.filter {
+            Some(filter) => Selection::Filter(Arc::clone(filter)),
+            None if !self.host && self.selector != Selector::default() => Selection::Selector(self.selector.clone()),
+            None => Selection::All,
+        }
+    }
+
+    fn enrich(&self, collection: &Arc<Collection>, of: &EnrichedStream, stream: &mut Stream) {
+        let targets: Vec<(Accessor, ContainerField)> = of
+            .fields
+            .iter()
+            .filter(|(id, _)| stream.demand.wants(*id))
+            .map(|(id, field)| (stream.source.accessor(*id), *field))
+            .collect();
+        if targets.is_empty() {
+            return;
+        }
+        let mut enricher = Enricher {
+            collection: Arc::clone(collection),
+            cache: LookupCache::default(),
+            mntns: of.mntns,
+            netns: of.netns,
+            timestamp: of.timestamp,
+            targets,
+        };
+        stream.pipeline.subscribe(priority::subscription::CONTAINERS, move |element| {
+            enricher.enrich(element);
+            Ok(Flow::Continue)
+        });
+    }
+}
+
+impl Instance for LocalManager {
+    fn name(&self) -> &'static str {
+        "LocalManager"
+    }
+
+    fn priority(&self) -> i32 {
+        priority::instance::CONTAINERS
+    }
+
+    fn params(&self) -> Vec<Param> {
+        let filter = |key: &str, alternative: &str, title: &str, hint: &str, what: &str| Param {
+            prefix: PARAM_PREFIX.to_owned(),
+            title: title.to_owned(),
+            value_hint: hint.to_owned(),
+            ..Param::new(key)
+                .alternative_key(alternative)
+                .type_hint(TypeHint::String)
+                .description(format!(
+                    "{what} to filter on. Supports comma-separated list and exclusion using '!'."
+                ))
+                .tag("group:Data Filtering")
+        };
+        let host = Param {
+            prefix: PARAM_PREFIX.to_owned(),
+            title: "Host Data".to_owned(),
+            ..Param::new("host")
+                .type_hint(TypeHint::Bool)
+                .default_value("false")
+                .description("Show data from both the host and containers")
+                .tag("group:Data Collection")
+        };
+        vec![
+            filter("k8s-podname", "", "K8s Pod Name", "k8s:pod", "Kubernetes pods"),
+            filter(
+                "k8s-namespace",
+                "",
+                "K8s Namespace",
+                "k8s:namespace",
+                "Kubernetes namespaces",
+            ),
+            filter(
+                "k8s-selector",
+                "",
+                "K8s Label Selector",
+                "k8s:labels",
+                "Labels (key=value) of pods",
+            ),
+            filter(
+                "k8s-containername",
+                "",
+                "K8s Container Name",
+                "k8s:container",
+                "Names of containers in pods",
+            ),
+            filter(
+                "containername",
+                "runtime-containername",
+                "Runtime Container Name",
+                "local:container",
+                "Names of containers",
+            )
+            .alias('c'),
+            filter(
+                "runtime-containerimage-digest",
+                "",
+                "Runtime Container Image Digest",
+                "local:image-digest",
+                "Digests of container images",
+            ),
+            filter(
+                "runtime-containerimage-id",
+                "",
+                "Runtime Container Image ID",
+                "local:image-id",
+                "Ids of container images",
+            ),
+            host,
+        ]
+    }
+
+    fn configure(&mut self, values: &ParamValues, _context: &mut Context) -> Result<()> {
+        let text = |key: &str| {
+            values
+                .get(&format!("{PARAM_PREFIX}{key}"))
+                .unwrap_or_default()
+                .to_owned()
+        };
+        self.host = values.is_true(&format!("{PARAM_PREFIX}host"));
+        self.selector = Selector {
+            k8s_namespace: text("k8s-namespace"),
+            k8s_pod_name: text("k8s-podname"),
+            k8s_container_name: text("k8s-containername"),
+            k8s_pod_labels: Selector::parse_labels(&text("k8s-selector")).context("k8s-selector")?,
+            runtime_container_name: text("containername"),
+            image_id: text("runtime-containerimage-id"),
+            image_digest: text("runtime-containerimage-digest"),
+        };
+        Ok(())
+    }
+
+    fn prepare(&mut self, context: &mut Context) -> Result<()> {
+        let collection = match &self.containers {
+            ContainerSource::Collection(collection) => Arc::clone(collection),
+            ContainerSource::Unavailable(why) if self.host => {
+                tracing::warn!(
+                    "container-collection isn't available: container enrichment and filtering won't work: {why}"
+                );
+                return Ok(());
+            }
+            ContainerSource::Unavailable(why) => {
+                return Err(
+                    Error::unsupported(format!("container-collection isn't available: {why}"))
+                        .with_hint("trace the whole host with --host"),
+                );
+            }
+        };
+        collection.wait_initial();
+        if !self.host && self.filters_in_kernel {
+            let filter = collection
+                .filter(self.selector.clone(), 0)
+                .context("creating the mount namespace filter")?;
+            let map = filter
+                .as_fd()
+                .try_clone_to_owned()
+                .context("creating the mount namespace filter")?;
+            context.mntns_filter = Some(map);
+            self.filter = Some(Arc::new(filter));
+        }
+        for of in &self.streams {
+            let stream = &mut context.streams[of.index];
+            if let RecordIds {
+                mntns: Some(mntns),
+                timestamp,
+            } = stream.record
+            {
+                stream.gate = Some(Box::new(ContainerGate::new(
+                    Arc::clone(&collection),
+                    self.selection(),
+                    mntns,
+                    timestamp,
+                )));
+            }
+            self.enrich(&collection, of, stream);
+        }
+        Ok(())
+    }
+}
+
+/// Writes the container's names into an element.
+struct Enricher {
+    collection: Arc<Collection>,
+    cache: LookupCache,
+    mntns: Option<Accessor>,
+    netns: Option<Accessor>,
+    timestamp: Option<Accessor>,
+    targets: Vec<(Accessor, ContainerField)>,
+}
+
+impl Enricher {
+    fn enrich(&mut self, element: &mut Element) {
+        let at = self.timestamp.map_or(0, |accessor| accessor.bits(element));
+        let mntns = self.mntns.map_or(0, |accessor| accessor.bits(element));
+        let netns = self.netns.map_or(0, |accessor| accessor.bits(element));
+        if mntns != 0
+            && let Lookup::Container(container) = self.cache.lookup(&self.collection, mntns, at)
+        {
+            for (target, field) in &self.targets {
+                field.write(container, target, element);
+            }
+        } else if netns != 0 {
+            self.enrich_by_netns(netns, element);
+        }
+    }
+
+    /// Of several containers with one network namespace only what they share is written: what names their pod.
+    fn enrich_by_netns(&self, netns: u64, element: &mut Element) {
+        let containers = self.collection.containers_by_netns(netns);
+        let shared: fn(&ContainerField) -> bool = match &containers[..] {
+            [] => return,
+            [first, ..] if first.host_network => return,
+            [_] => |_| true,
+            [first, ..] if is_pod(first) => ContainerField::is_of_pod,
+            _ => return,
+        };
+        for (target, field) in self.targets.iter().filter(|(_, field)| shared(field)) {
+            field.write(&containers[0], target, element);
+        }
+    }
+}
+
+fn is_pod(container: &Container) -> bool {
+    !container.k8s.pod_name.is_empty() && !container.k8s.namespace.is_empty()
+}

@@ -1,0 +1,52 @@
+//! The order of operators, in one place. Lower runs earlier.
+//!
+//! *Instance* priorities order the life cycle; *subscription* priorities order what happens to an event. Subscriptions of equal
+//! priority run in the order in which the instances were prepared.
+
+/// Instance priorities.
+pub mod instance {
+    /// The gadget's image: data sources, programs, what it formats itself.
+    pub const GADGET: i32 = -1000;
+    /// Containers: selection and enrichment.
+    pub const CONTAINERS: i32 = -1;
+    /// Numbers to text.
+    pub const FORMATTERS: i32 = 0;
+    /// User and group names.
+    pub const UID_GID: i32 = 5;
+    /// User stacks.
+    pub const USER_STACK: i32 = 100;
+    /// Selection by value.
+    pub const FILTER: i32 = 9000;
+    /// Order of array elements.
+    pub const SORT: i32 = 9500;
+    /// Number of array elements.
+    pub const LIMITER: i32 = 9600;
+    /// Output.
+    pub const SINK: i32 = 10_000;
+}
+
+/// Subscription priorities.
+pub mod subscription {
+    /// What the gadget's image formats itself: enums.
+    pub const EBPF: i32 = 0;
+    /// Container enrichment.
+    pub const CONTAINERS: i32 = 0;
+    /// Formatters whose input is a single field.
+    pub const FORMATTERS: i32 = 0;
+    /// Endpoints with a port, whose text later operators may replace.
+    pub const ENDPOINTS: i32 = 1;
+    /// User names.
+    pub const USERS: i32 = 0;
+    /// Group names.
+    pub const GROUPS: i32 = 1;
+    /// User stacks.
+    pub const USER_STACK: i32 = 100;
+    /// Selection by value.
+    pub const FILTER: i32 = 9000;
+    /// Order of array elements.
+    pub const SORT: i32 = 9500;
+    /// Number of array elements.
+    pub const LIMITER: i32 = 9600;
+    /// Output.
+    pub const SINK: i32 = 10_000;
+}

@@ -1,0 +1,441 @@
+//! User and group names beside user and group ids.
+//!
+//! Names come from the host's `passwd` and `group` files, read once per process and read again when they change. Whether
+//! they changed is looked at once a second while events come, and at once (but not more than twenty times a second) for an
+//! id without a name: a user who was just created is known with the first event. No thread, no watch to lose.
+//!
+//! A removed id keeps its name for some seconds, for events that are still on their way.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use nix::time::{ClockId, clock_gettime};
+
+use super::formatters::target_name;
+use super::{Context, Instance, priority};
+use crate::data::{Accessor, Element, FieldId, Flow, NewField, Scalar};
+use crate::output::number;
+use crate::{Error, Result};
+
+const MILLISECOND: i64 = 1_000_000;
+/// How long after a look at the files a known name is used without another.
+const FRESH: i64 = 1000 * MILLISECOND;
+/// The same for an id without a name.
+const FRESH_UNKNOWN: i64 = 50 * MILLISECOND;
+/// How long a removed id keeps its name, counted from when the removal was noticed.
+const KEPT: i64 = 2500 * MILLISECOND;
+
+/// Names by id, sorted by id.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    id: u32,
+    name: Box<str>,
+    /// When a removed name is forgotten, in nanoseconds of the monotonic clock.
+    until: Option<i64>,
+}
+
+impl Names {
+    /// Reads the form that `passwd` and `group` have in common: name, anything, id. Of an id that is there twice, the later name
+    /// counts.
+    fn parse(text: &[u8], file: &Path) -> Self {
+        let mut entries: Vec<Entry> = Vec::new();
+        for line in String::from_utf8_lossy(text).lines() {
+            let line = line.trim_start();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let mut parts = line.split(':');
+            let (Some(name), Some(_), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
+                continue;
+            };
+            match id.parse() {
+                Ok(id) => entries.push(Entry {
+                    id,
+                    name: name.into(),
+                    until: None,
+                }),
+                Err(error) => tracing::warn!("UidGidResolver: {}: {id:?} is no id: {error}", file.display()),
+            }
+        }
+        entries.reverse();
+        entries.sort_by_key(|entry| entry.id);
+        entries.dedup_by_key(|entry| entry.id);
+        Self { entries }
+    }
+
+    #[inline]
+    fn get(&self, id: u32) -> Option<&str> {
+        let at = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        self.entries.get(at).map(|entry| &*entry.name)
+    }
+
+    /// Keeps names that `before` had for a while.
+    fn keep_removed(&mut self, before: &Names, now: i64) {
+        for old in &before.entries {
+            if self.get(old.id).is_none() {
+                let until = old.until.unwrap_or(now + KEPT);
+                if until > now {
+                    self.entries.push(Entry {
+                        until: Some(until),
+                        ..old.clone()
+                    });
+                }
+            }
+        }
+        self.entries.sort_by_key(|entry| entry.id);
+    }
+
+    fn expires(&self, now: i64) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.until.is_some_and(|until| until <= now))
+    }
+}
+
+/// What tells one state of a file from another.
+type Stamp = Option<(u64, u64, i64, i64, u64)>;
+
+fn stamp(path: &Path) -> Stamp {
+    let data = std::fs::metadata(path).ok()?;
+    Some((data.dev(), data.ino(), data.mtime(), data.mtime_nsec(), data.size()))
+}
+
+/// One of the two files with what was read from it.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    stamp: Stamp,
+    checked: i64,
+    names: Arc<Names>,
+}
+
+impl File {
+    fn new(path: PathBuf, now: i64) -> Self {
+        let mut file = Self {
+            path,
+            stamp: None,
+            checked: i64::MIN,
+            names: Arc::default(),
+        };
+        file.refresh(now, 0);
+        file
+    }
+
+    /// Reads the file again if it changed, unless it was looked at less than `age` nanoseconds ago.
+    fn refresh(&mut self, now: i64, age: i64) -> &Arc<Names> {
+        if now.saturating_sub(self.checked) < age {
+            return &self.names;
+        }
+        self.checked = now;
+        let stamp = stamp(&self.path);
+        if stamp != self.stamp {
+            self.stamp = stamp;
+            // A file that is gone has no names, like an empty one.
+            let text = std::fs::read(&self.path).unwrap_or_default();
+            let mut names = Names::parse(&text, &self.path);
+            names.keep_removed(&self.names, now);
+            self.names = Arc::new(names);
+        } else if self.names.expires(now) {
+            let mut names = (*self.names).clone();
+            names
+                .entries
+                .retain(|entry| entry.until.is_none_or(|until| until > now));
+            self.names = Arc::new(names);
+        }
+        &self.names
+    }
+}
+
+/// Monotonic time in nanoseconds; some milliseconds coarse, which makes it cheap.
+fn now() -> i64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)
+        .map(|time| time.tv_sec() * 1_000_000_000 + time.tv_nsec())
+        .unwrap_or(0)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    User,
+    Group,
+}
+
+impl What {
+    fn type_tag(self) -> &'static str {
+        match self {
+            What::User => "type:gadget_uid",
+            What::Group => "type:gadget_gid",
+        }
+    }
+
+    fn default_name(self) -> &'static str {
+        match self {
+            What::User => "user",
+            What::Group => "group",
+        }
+    }
+
+    fn prefix(self) -> &'static [u8] {
+        match self {
+            What::User => b"uid:",
+            What::Group => b"gid:",
+        }
+    }
+
+    fn path(self, host_root: &Path) -> PathBuf {
+        host_root.join(match self {
+            What::User => "etc/passwd",
+            What::Group => "etc/group",
+        })
+    }
+
+    /// The file that everybody in this process shares.
+    fn shared(self) -> Arc<Mutex<File>> {
+        static USERS: OnceLock<Arc<Mutex<File>>> = OnceLock::new();
+        static GROUPS: OnceLock<Arc<Mutex<File>>> = OnceLock::new();
+        let cell = match self {
+            What::User => &USERS,
+            What::Group => &GROUPS,
+        };
+        Arc::clone(cell.get_or_init(|| Arc::new(Mutex::new(File::new(self.path(&host_root()), now())))))
+    }
+}
+
+fn host_root() -> PathBuf {
+    std::env::var_os("HOST_ROOT")
+        .filter(|root| !root.is_empty())
+        .map_or_else(|| PathBuf::from("/"), PathBuf::from)
+}
+
+/// Appends names of ids.
+#[derive(Debug)]
+struct Resolver {
+    what: What,
+    file: Arc<Mutex<File>>,
+    names: Arc<Names>,
+    refreshed: i64,
+}
+
+impl Resolver {
+    fn new(what: What, file: Arc<Mutex<File>>) -> Self {
+        let names = Arc::clone(&file.lock().unwrap_or_else(PoisonError::into_inner).names);
+        Self {
+            what,
+            file,
+            names,
+            refreshed: i64::MIN,
+        }
+    }
+
+    fn refresh(&mut self, now: i64, age: i64) {
+        if now.saturating_sub(self.refreshed) >= age {
+            self.refreshed = now;
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            self.names = Arc::clone(file.refresh(now, age));
+        }
+    }
+
+    #[inline]
+    fn append(&mut self, id: u32, now: i64, out: &mut Vec<u8>) {
+        self.refresh(now, FRESH);
+        if self.names.get(id).is_none() {
+            self.refresh(now, FRESH_UNKNOWN);
+        }
+        match self.names.get(id) {
+            Some(name) => out.extend_from_slice(name.as_bytes()),
+            None => {
+                out.extend_from_slice(self.what.prefix());
+                number::append_u64(u64::from(id), out);
+            }
+        }
+    }
+}
+
+/// The names' part in one gadget.
+#[derive(Debug)]
+pub struct UidGidResolver {
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    stream: usize,
+    what: What,
+    input: FieldId,
+    output: FieldId,
+    id: Accessor,
+    name: Accessor,
+}
+
+impl UidGidResolver {
+    /// Adds name fields to the referenced data sources. `None` if no field is an id, or if the host has no user database.
+    ///
+    /// # Errors
+    ///
+    /// Two ids whose names would have the same field.
+    pub fn instantiate(context: &mut Context) -> Result<Option<Self>> {
+        let mut steps = Vec::new();
+        for what in [What::User, What::Group] {
+            let has_ids = context
+                .referenced()
+                .any(|(_, stream)| stream.source.with_tag(what.type_tag()).next().is_some());
+            let path = what.path(&host_root());
+            if has_ids && !path.exists() {
+                tracing::info!(
+                    "UidGidResolver: operator not available: {} does not exist",
+                    path.display()
+                );
+                return Ok(None);
+            }
+        }
+        for (index, stream) in context.referenced() {
+            let source = &mut stream.source;
+            for what in [What::User, What::Group] {
+                let inputs: Vec<FieldId> = source.with_tag(what.type_tag()).map(|(id, _)| id).collect();
+                for input in inputs {
+                    let field = source.get(input);
+                    let name = target_name(field.annotation("uidgidresolver.target"), field.name())
+                        .unwrap_or_else(|| what.default_name().to_owned());
+                    let order = field.order();
+                    let output = source
+                        .add_sibling(input, NewField::new(name, Scalar::String).order(order))
+                        .map_err(|error| error.context("adding the field for a user or group name"))?;
+                    source.set_hidden(input, true, false);
+                    source.set_hidden(output, true, false);
+                    steps.push(Step {
+                        stream: index,
+                        what,
+                        input,
+                        output,
+                        id: source.accessor(input),
+                        name: source.accessor(output),
+                    });
+                }
+            }
+        }
+        Ok((!steps.is_empty()).then_some(Self { steps }))
+    }
+}
+
+impl Instance for UidGidResolver {
+    fn name(&self) -> &'static str {
+        "UidGidResolver"
+    }
+
+    fn priority(&self) -> i32 {
+        priority::instance::UID_GID
+    }
+
+    fn demand(&self, context: &mut Context) {
+        for step in &self.steps {
+            if let Some(stream) = context.streams.get_mut(step.stream)
+                && stream.demand.wants(step.output)
+            {
+                stream.demand.add(step.input);
+            }
+        }
+    }
+
+    fn prepare(&mut self, context: &mut Context) -> Result<()> {
+        for (index, stream) in context.streams.iter_mut().enumerate() {
+            for (what, priority) in [
+                (What::User, priority::subscription::USERS),
+                (What::Group, priority::subscription::GROUPS),
+            ] {
+                let jobs: Vec<(Accessor, Accessor)> = self
+                    .steps
+                    .iter()
+                    .filter(|step| step.stream == index && step.what == what && stream.demand.wants(step.output))
+                    .map(|step| (step.id, step.name))
+                    .collect();
+                if jobs.is_empty() {
+                    continue;
+                }
+                let mut resolver = Resolver::new(what, what.shared());
+                stream.pipeline.subscribe(priority, move |element| {
+                    let now = now();
+                    for (id, name) in &jobs {
+                        write_name(&mut resolver, id, name, now, element)?;
+                    }
+                    Ok(Flow::Continue)
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn write_name(resolver: &mut Resolver, id: &Accessor, name: &Accessor, now: i64, element: &mut Element) -> Result<()> {
+    let Ok(bytes) = <[u8; 4]>::try_from(id.bytes(element)) else {
+        return Err(Error::invalid(format!(
+            "invalid field length, expected 4, got {}",
+            id.bytes(element).len()
+        )));
+    };
+    name.write(element, |out| resolver.append(u32::from_ne_bytes(bytes), now, out));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(resolver: &mut Resolver, id: u32, now: i64) -> String {
+        let mut out = Vec::new();
+        resolver.append(id, now, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn names(text: &str) -> Vec<(u32, String)> {
+        let names = Names::parse(text.as_bytes(), Path::new("passwd"));
+        names
+            .entries
+            .iter()
+            .map(|entry| (entry.id, entry.name.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn lines_of_the_files() {
+        let file = "# comment\n\n  b:x:2:rest\na:x:1\nbad:x:minus\nshort:x\nc:x:2:later wins\nmax:x:4294967295\n";
+        let expected = [(1, "a"), (2, "c"), (u32::MAX, "max")];
+        assert_eq!(names(file), expected.map(|(id, name)| (id, name.to_owned())));
+    }
+
+    #[test]
+    fn t10_names_and_unknown_ids() {
+        let mut users = Resolver::new(What::User, What::User.shared());
+        assert_eq!(text(&mut users, 0, now()), "root");
+        assert_eq!(text(&mut users, u32::MAX, now()), "uid:4294967295");
+        let mut groups = Resolver::new(What::Group, What::Group.shared());
+        assert_eq!(text(&mut groups, 4_000_000_000, now()), "gid:4000000000");
+    }
+
+    #[test]
+    fn changes_are_seen_and_removed_names_stay_for_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("passwd");
+        std::fs::write(&path, "old:x:1\n").unwrap();
+        let file = Arc::new(Mutex::new(File::new(path.clone(), 0)));
+        let mut users = Resolver::new(What::User, file);
+        assert_eq!(text(&mut users, 1, 0), "old");
+        assert_eq!(text(&mut users, 2, 0), "uid:2");
+
+        std::fs::write(&path, "longer:x:1\nnew:x:2\n").unwrap();
+        assert_eq!(text(&mut users, 1, FRESH / 2), "old", "not looked at again yet");
+        assert_eq!(text(&mut users, 2, FRESH / 2), "new", "an unknown id looks at once");
+        assert_eq!(text(&mut users, 1, FRESH / 2), "longer");
+
+        std::fs::remove_file(&path).unwrap();
+        let removed = 2 * FRESH;
+        assert_eq!(text(&mut users, 1, removed), "longer");
+        assert_eq!(text(&mut users, 1, removed + 2000 * MILLISECOND), "longer");
+        assert_eq!(text(&mut users, 1, removed + 4000 * MILLISECOND), "uid:1");
+    }
+}
