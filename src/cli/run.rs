@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::gadget_args::{GadgetArgs, Strict};
 use super::host::{self, HostOptions};
-use super::signals::Interrupts;
-use super::stdout::stdout;
 use super::progress::Bar;
 use super::run_flags;
+use super::signals::Interrupts;
+use super::stdout::stdout;
 use crate::build::{BuildEvent, BuildOptions, build_gadget, is_source_path};
 use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, RuntimeKind};
 use crate::ebpf::buffer::{BufferKind, BufferSettings};
@@ -32,7 +32,7 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
         return print(&args.help_page()?);
     }
     host::require_root()?;
-    host::prepare(&HostOptions::from_matches(&args.root_matches()?))?;
+    let view = host::prepare(&HostOptions::from_matches(&args.root_matches()?))?;
     let interrupts = Interrupts::take()?;
     let early = args.early()?;
     let Some(name) = early.image.as_ref().and_then(|name| name.to_str()) else {
@@ -43,7 +43,7 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     let containers = if early.help {
         ContainerSource::Unavailable("only help was asked for".to_owned())
     } else {
-        containers(&early.values)?
+        containers(&early.values, Host::new(view.root))?
     };
     let image = find_image(name, &early.values).context("fetching gadget information")?;
     let mut gadget = Gadget::builder(&image)
@@ -91,7 +91,11 @@ pub(super) fn find_image(name: &str, values: &ParamValues) -> Result<GadgetImage
     let on = |key: &str| values.is_true(&format!("operator.oci.{key}"));
     let bar = Bar::new();
     let options = ResolveOptions {
-        store: if values.is_true(run_flags::OCI_STORE_USER) { StoreChoice::SudoUser } else { StoreChoice::Default },
+        store: if values.is_true(run_flags::OCI_STORE_USER) {
+            StoreChoice::SudoUser
+        } else {
+            StoreChoice::Default
+        },
         pull: text("pull").parse::<PullPolicy>()?,
         verify_image: on("verify-image"),
         allowed_gadgets: list(values, "operator.oci.allowed-gadgets"),
@@ -126,7 +130,7 @@ fn list(values: &ParamValues, name: &str) -> Vec<String> {
     split_list(values.get(name).unwrap_or_default())
 }
 
-fn containers(values: &ParamValues) -> Result<ContainerSource> {
+fn containers(values: &ParamValues, host: Host) -> Result<ContainerSource> {
     let text = |key: &str| values.get(&format!("operator.localmanager.{key}")).unwrap_or_default();
     let defaults = default_values();
     let explicit = |key: &str| defaults.get(&format!("operator.localmanager.{key}")) != Some(text(key));
@@ -136,7 +140,7 @@ fn containers(values: &ParamValues) -> Result<ContainerSource> {
         docker_socket: text("docker-socketpath").into(),
         explicit_docker_socket: explicit("docker-socketpath"),
         missing_socket: MissingSocket::Check,
-        host: Host::from_env(),
+        host,
         ..CollectionOptions::default()
     };
     match Collection::start(options) {
@@ -165,19 +169,35 @@ fn buffers(values: &ParamValues) -> Result<BufferSettings> {
 
 fn output_params(gadget: &Gadget) -> [Param; 2] {
     let sources: Vec<_> = gadget.data_sources().collect();
-    let of_cli = |param: Param| Param { prefix: "operator.cli.".to_owned(), ..param };
+    let of_cli = |param: Param| Param {
+        prefix: "operator.cli.".to_owned(),
+        ..param
+    };
     [
-        of_cli(Param::new("fields").default_value(fields::default_value(&sources)).description(fields::help(&sources))),
         of_cli(
-            Param::new("output").alias('o').default_value(mode::default_value(&sources)).description(mode::help(&sources)),
+            Param::new("fields")
+                .default_value(fields::default_value(&sources))
+                .description(fields::help(&sources)),
+        ),
+        of_cli(
+            Param::new("output")
+                .alias('o')
+                .default_value(mode::default_value(&sources))
+                .description(mode::help(&sources)),
         ),
     ]
 }
 
 fn sink(gadget: &mut Gadget, values: &ParamValues, params: &[Param], output: &Output) -> Result<CliSink> {
     let chosen = |name: &str| {
-        let default = params.iter().find(|param| param.full_name() == name).map(|param| param.default.as_str());
-        values.get(name).filter(|value| Some(*value) != default).map(str::to_owned)
+        let default = params
+            .iter()
+            .find(|param| param.full_name() == name)
+            .map(|param| param.default.as_str());
+        values
+            .get(name)
+            .filter(|value| Some(*value) != default)
+            .map(str::to_owned)
     };
     let on_terminal = std::io::stdout().is_terminal();
     let options = sink::Options {
@@ -195,13 +215,20 @@ fn sink(gadget: &mut Gadget, values: &ParamValues, params: &[Param], output: &Ou
 }
 
 fn terminal_width() -> Option<usize> {
-    terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0)
+    terminal_size::terminal_size_of(std::io::stdout())
+        .map(|(width, _)| usize::from(width.0))
+        .filter(|width| *width > 0)
 }
 
 fn timeout(values: &ParamValues) -> Result<Option<Duration>> {
     let seconds = values.get(run_flags::TIMEOUT).unwrap_or("0");
-    let seconds: i64 = seconds.parse().map_err(|_| Error::invalid(format!("invalid timeout: {seconds:?}")))?;
-    Ok(u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs))
+    let seconds: i64 = seconds
+        .parse()
+        .map_err(|_| Error::invalid(format!("invalid timeout: {seconds:?}")))?;
+    Ok(u64::try_from(seconds)
+        .ok()
+        .filter(|seconds| *seconds > 0)
+        .map(Duration::from_secs))
 }
 
 fn say_losses(report: &Report) {
