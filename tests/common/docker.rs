@@ -71,6 +71,12 @@ impl Container {
         docker(&["exec", &self.id, "sh", "-c", script])
     }
 
+    /// The same by the user and group `owner`, given as `UID:GID`.
+    #[track_caller]
+    pub(crate) fn exec_as(&self, owner: &str, script: &str) -> String {
+        docker(&["exec", "-u", owner, &self.id, "sh", "-c", script])
+    }
+
     /// What `docker inspect` says of it.
     pub(crate) fn inspect(&self) -> Value {
         let text = docker(&["inspect", &self.id]);
