@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::gadget_args::{GadgetArgs, Strict};
 use super::host::{self, HostOptions};
-use super::signals::Interrupts;
-use super::stdout::stdout;
 use super::progress::Bar;
 use super::run_flags;
+use super::signals::Interrupts;
+use super::stdout::stdout;
 use crate::build::{BuildEvent, BuildOptions, build_gadget, is_source_path};
 use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, RuntimeKind};
 use crate::ebpf::buffer::{BufferKind, BufferSettings};
@@ -91,7 +91,11 @@ fn find_image(name: &str, values: &ParamValues) -> Result<GadgetImage> {
     let on = |key: &str| values.is_true(&format!("operator.oci.{key}"));
     let bar = Bar::new();
     let options = ResolveOptions {
-        store: if values.is_true(run_flags::OCI_STORE_USER) { StoreChoice::SudoUser } else { StoreChoice::Default },
+        store: if values.is_true(run_flags::OCI_STORE_USER) {
+            StoreChoice::SudoUser
+        } else {
+            StoreChoice::Default
+        },
         pull: text("pull").parse::<PullPolicy>()?,
         verify_image: on("verify-image"),
         allowed_gadgets: list(values, "operator.oci.allowed-gadgets"),
@@ -165,19 +169,35 @@ fn buffers(values: &ParamValues) -> Result<BufferSettings> {
 
 fn output_params(gadget: &Gadget) -> [Param; 2] {
     let sources: Vec<_> = gadget.data_sources().collect();
-    let of_cli = |param: Param| Param { prefix: "operator.cli.".to_owned(), ..param };
+    let of_cli = |param: Param| Param {
+        prefix: "operator.cli.".to_owned(),
+        ..param
+    };
     [
-        of_cli(Param::new("fields").default_value(fields::default_value(&sources)).description(fields::help(&sources))),
         of_cli(
-            Param::new("output").alias('o').default_value(mode::default_value(&sources)).description(mode::help(&sources)),
+            Param::new("fields")
+                .default_value(fields::default_value(&sources))
+                .description(fields::help(&sources)),
+        ),
+        of_cli(
+            Param::new("output")
+                .alias('o')
+                .default_value(mode::default_value(&sources))
+                .description(mode::help(&sources)),
         ),
     ]
 }
 
 fn sink(gadget: &mut Gadget, values: &ParamValues, params: &[Param], output: &Output) -> Result<CliSink> {
     let chosen = |name: &str| {
-        let default = params.iter().find(|param| param.full_name() == name).map(|param| param.default.as_str());
-        values.get(name).filter(|value| Some(*value) != default).map(str::to_owned)
+        let default = params
+            .iter()
+            .find(|param| param.full_name() == name)
+            .map(|param| param.default.as_str());
+        values
+            .get(name)
+            .filter(|value| Some(*value) != default)
+            .map(str::to_owned)
     };
     let on_terminal = std::io::stdout().is_terminal();
     let options = sink::Options {
@@ -195,13 +215,20 @@ fn sink(gadget: &mut Gadget, values: &ParamValues, params: &[Param], output: &Ou
 }
 
 fn terminal_width() -> Option<usize> {
-    terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0)
+    terminal_size::terminal_size_of(std::io::stdout())
+        .map(|(width, _)| usize::from(width.0))
+        .filter(|width| *width > 0)
 }
 
 fn timeout(values: &ParamValues) -> Result<Option<Duration>> {
     let seconds = values.get(run_flags::TIMEOUT).unwrap_or("0");
-    let seconds: i64 = seconds.parse().map_err(|_| Error::invalid(format!("invalid timeout: {seconds:?}")))?;
-    Ok(u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs))
+    let seconds: i64 = seconds
+        .parse()
+        .map_err(|_| Error::invalid(format!("invalid timeout: {seconds:?}")))?;
+    Ok(u64::try_from(seconds)
+        .ok()
+        .filter(|seconds| *seconds > 0)
+        .map(Duration::from_secs))
 }
 
 fn say_losses(report: &Report) {

@@ -53,15 +53,34 @@ mod tests {
     fn sets_annotations_of_sources_and_fields() {
         for (annotation, path, key, value) in [
             ("source:foo=bar", "datasources.source.annotations", "foo", "bar"),
-            ("source.field:foo=bar", "datasources.source.fields.field.annotations", "foo", "bar"),
-            ("source.a.b:foo=bar", "datasources.source.fields.a.b.annotations", "foo", "bar"),
+            (
+                "source.field:foo=bar",
+                "datasources.source.fields.field.annotations",
+                "foo",
+                "bar",
+            ),
+            (
+                "source.a.b:foo=bar",
+                "datasources.source.fields.a.b.annotations",
+                "foo",
+                "bar",
+            ),
             ("source:foo=bar=baz", "datasources.source.annotations", "foo", "bar=baz"),
             ("source:foo=b:a:r", "datasources.source.annotations", "foo", "b:a:r"),
             ("source:foo=", "datasources.source.annotations", "foo", ""),
-            ("events.proc.comm:columns.width=8", "datasources.events.fields.proc.comm.annotations", "columns.width", "8"),
+            (
+                "events.proc.comm:columns.width=8",
+                "datasources.events.fields.proc.comm.annotations",
+                "columns.width",
+                "8",
+            ),
         ] {
             let config = annotated(annotation).unwrap();
-            assert_eq!(config.strings_map(path).get(key).map(String::as_str), Some(value), "{annotation}");
+            assert_eq!(
+                config.strings_map(path).get(key).map(String::as_str),
+                Some(value),
+                "{annotation}"
+            );
         }
         assert!(annotated("").unwrap().is_empty());
     }

@@ -64,7 +64,9 @@ pub struct Gadget {
 
 impl std::fmt::Debug for Gadget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gadget").field("streams", &self.context.streams).finish_non_exhaustive()
+        f.debug_struct("Gadget")
+            .field("streams", &self.context.streams)
+            .finish_non_exhaustive()
     }
 }
 
@@ -111,7 +113,9 @@ impl GadgetBuilder<'_> {
             Some(bytes) => Some(EbpfObject::instantiate(bytes.into(), &config, &mut context)?),
         };
         if objects.next().is_some() {
-            return Err(Error::unsupported("images with several eBPF layers are not supported by this version of ig"));
+            return Err(Error::unsupported(
+                "images with several eBPF layers are not supported by this version of ig",
+            ));
         }
         if self.image.wasm().is_some() {
             tracing::warn!(
@@ -181,7 +185,11 @@ impl Gadget {
         let param = params
             .iter()
             .find(|param| param.full_name() == name)
-            .or_else(|| params.iter().find(|param| param.key == name || param.alternative_key == name))
+            .or_else(|| {
+                params
+                    .iter()
+                    .find(|param| param.key == name || param.alternative_key == name)
+            })
             .ok_or_else(|| Error::not_found(format!("the gadget has no parameter {name:?}")))?;
         param.validate(value)?;
         self.values.set(param.full_name(), value);
@@ -202,7 +210,11 @@ impl Gadget {
 
     /// The data sources that are referenced, in order of registration.
     pub fn data_sources(&self) -> impl Iterator<Item = &DataSource> {
-        self.context.streams.iter().map(|stream| &stream.source).filter(|source| source.is_referenced())
+        self.context
+            .streams
+            .iter()
+            .map(|stream| &stream.source)
+            .filter(|source| source.is_referenced())
     }
 
     /// The data source of this name.
@@ -236,8 +248,15 @@ impl Gadget {
         call: impl FnMut(&Element) + Send + 'static,
     ) -> Result<()> {
         let ds = self.data_source(source)?;
-        let fields = fields.into_iter().map(|name| ds.field(name).map(|field| field.id())).collect::<Result<_>>()?;
-        self.add_instance(Subscription { source: source.to_owned(), fields, call: Some(Box::new(call)) });
+        let fields = fields
+            .into_iter()
+            .map(|name| ds.field(name).map(|field| field.id()))
+            .collect::<Result<_>>()?;
+        self.add_instance(Subscription {
+            source: source.to_owned(),
+            fields,
+            call: Some(Box::new(call)),
+        });
         Ok(())
     }
 }
@@ -259,7 +278,11 @@ impl Instance for Subscription {
     }
 
     fn demand(&self, context: &mut Context) {
-        for stream in context.streams.iter_mut().filter(|stream| stream.source.name() == self.source) {
+        for stream in context
+            .streams
+            .iter_mut()
+            .filter(|stream| stream.source.name() == self.source)
+        {
             for field in &self.fields {
                 stream.demand.add(*field);
             }
@@ -267,7 +290,10 @@ impl Instance for Subscription {
     }
 
     fn prepare(&mut self, context: &mut Context) -> Result<()> {
-        let stream = context.streams.iter_mut().find(|stream| stream.source.name() == self.source);
+        let stream = context
+            .streams
+            .iter_mut()
+            .find(|stream| stream.source.name() == self.source);
         if let (Some(stream), Some(mut call)) = (stream, self.call.take()) {
             stream.pipeline.subscribe(priority::subscription::SINK, move |element| {
                 call(element);
@@ -277,4 +303,3 @@ impl Instance for Subscription {
         Ok(())
     }
 }
-

@@ -25,7 +25,9 @@ struct RunningTracer {
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Running").field("tracers", &self.tracers.len()).finish_non_exhaustive()
+        f.debug_struct("Running")
+            .field("tracers", &self.tracers.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,12 +63,22 @@ impl Report {
     fn add(&mut self, source: &str, reservations: u64, counts: TracerCounts) {
         self.events += counts.events;
         for (count, place) in [
-            (reservations.saturating_add(counts.lost_in_buffer), "the event buffer was full"),
-            (counts.lost_while_held, "too many waited for the name of their container"),
+            (
+                reservations.saturating_add(counts.lost_in_buffer),
+                "the event buffer was full",
+            ),
+            (
+                counts.lost_while_held,
+                "too many waited for the name of their container",
+            ),
             (counts.failed, "they could not be processed"),
         ] {
             if count > 0 {
-                self.losses.push(Loss { source: source.to_owned(), count, place });
+                self.losses.push(Loss {
+                    source: source.to_owned(),
+                    count,
+                    place,
+                });
             }
         }
     }
@@ -77,7 +89,8 @@ impl Gadget {
     pub fn start(mut self) -> Result<Running> {
         let params = self.params();
         self.values.prepare(&params)?;
-        self.instances.sort_by_key(|instance| (instance.priority(), instance.name()));
+        self.instances
+            .sort_by_key(|instance| (instance.priority(), instance.name()));
         for instance in &mut self.instances {
             instance.configure(&self.values, &mut self.context)?;
         }
@@ -94,8 +107,12 @@ impl Gadget {
                 .with_context(|| format!("pre-starting operator {name:?}"))
                 .context("pre-starting operators")?;
         }
-        let mut running =
-            Running { loaded: None, tracers: Vec::new(), instances: Vec::new(), stop: self.context.stop.clone() };
+        let mut running = Running {
+            loaded: None,
+            tracers: Vec::new(),
+            instances: Vec::new(),
+            stop: self.context.stop.clone(),
+        };
         running.launch(self).context("starting operators")?;
         Ok(running)
     }
@@ -103,11 +120,22 @@ impl Gadget {
 
 impl Running {
     fn launch(&mut self, gadget: Gadget) -> Result<()> {
-        let Gadget { mut context, object, mut instances, values, buffers, .. } = gadget;
+        let Gadget {
+            mut context,
+            object,
+            mut instances,
+            values,
+            buffers,
+            ..
+        } = gadget;
         if let Some(object) = object {
             let in_ebpf = || "starting operator \"ebpf\"";
             let mntns_filter = context.mntns_filter.as_ref().map(AsFd::as_fd);
-            let options = LoadOptions { values, mntns_filter, buffers };
+            let options = LoadOptions {
+                values,
+                mntns_filter,
+                buffers,
+            };
             let loaded = object.load(&options).with_context(in_ebpf)?;
             for tracer in object.tracers() {
                 let stream = &mut context.streams[tracer.stream];
@@ -122,13 +150,19 @@ impl Running {
                     stop: context.stop.clone(),
                 };
                 let tracer_thread = Tracer::start(setup).with_context(in_ebpf)?;
-                self.tracers.push(RunningTracer { source, map: tracer.map.clone(), tracer: tracer_thread });
+                self.tracers.push(RunningTracer {
+                    source,
+                    map: tracer.map.clone(),
+                    tracer: tracer_thread,
+                });
             }
             self.loaded = Some(loaded);
         }
         for instance in &mut instances {
             let name = instance.name();
-            instance.start().with_context(|| format!("starting operator {name:?}"))?;
+            instance
+                .start()
+                .with_context(|| format!("starting operator {name:?}"))?;
         }
         self.instances = instances;
         if let Some(loaded) = &mut self.loaded {
@@ -161,7 +195,10 @@ impl Running {
         }
         for running in self.tracers.drain(..) {
             let counts = running.tracer.finish()?;
-            let reservations = self.loaded.as_ref().map_or(0, |loaded| loaded.lost_reservations(&running.map));
+            let reservations = self
+                .loaded
+                .as_ref()
+                .map_or(0, |loaded| loaded.lost_reservations(&running.map));
             report.add(&running.source, reservations, counts);
         }
         for instance in self.instances.iter_mut().rev() {

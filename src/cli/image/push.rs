@@ -2,8 +2,8 @@
 
 use clap::{ArgMatches, Command};
 
-use crate::cli::progress::Bar;
 use super::{positional, registry_args, registry_options, required, say};
+use crate::cli::progress::Bar;
 use crate::image::{Reference, Store, registry};
 use crate::{Result, ResultExt};
 

@@ -135,10 +135,12 @@ impl LocalManager {
             timestamp: of.timestamp,
             targets,
         };
-        stream.pipeline.subscribe(priority::subscription::CONTAINERS, move |element| {
-            enricher.enrich(element);
-            Ok(Flow::Continue)
-        });
+        stream
+            .pipeline
+            .subscribe(priority::subscription::CONTAINERS, move |element| {
+                enricher.enrich(element);
+                Ok(Flow::Continue)
+            });
     }
 }
 
