@@ -185,7 +185,7 @@ impl<'a> Object<'a> {
         };
         let table = self.sections[index];
         let strings = self.section(table.link)?;
-        if table.data.len() % SYM_SIZE != 0 || strings.sh_type != SHT_STRTAB {
+        if !table.data.len().is_multiple_of(SYM_SIZE) || strings.sh_type != SHT_STRTAB {
             return fail("damaged symbol table");
         }
         for (old, record) in table.data.chunks_exact(SYM_SIZE).enumerate() {
@@ -213,10 +213,7 @@ impl<'a> Object<'a> {
     }
 
     fn write(&self, kept: &[usize], section_map: &BTreeMap<usize, usize>, symbols: &Symbols<'a>) -> Result<Vec<u8>> {
-        let symbol_strings = match self.symtab {
-            Some(index) => Some(self.sections[index].link as usize),
-            None => None,
-        };
+        let symbol_strings = self.symtab.map(|index| self.sections[index].link as usize);
         let mut section_names: Vec<&[u8]> = kept.iter().map(|&i| self.sections[i].name).collect();
         // clang keeps both kinds of names in one table.
         let shared = symbol_strings == Some(self.names);
@@ -291,7 +288,7 @@ impl<'a> Object<'a> {
             SHT_RELA => RELA_SIZE,
             _ => return Ok(data),
         };
-        if data.len() % entry != 0 || Some(section.link as usize) != self.symtab {
+        if !data.len().is_multiple_of(entry) || Some(section.link as usize) != self.symtab {
             return fail("damaged relocation section");
         }
         for relocation in data.chunks_exact_mut(entry) {

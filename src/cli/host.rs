@@ -3,10 +3,9 @@
 //! Where one of them is not mounted, `--auto-mount-filesystems` mounts it on the host as upstream does. Without that flag
 //! the host is left as it is: we move into a mount namespace of our own and mount there. That namespace is a *slave* of the
 //! host's, so what the host mounts later (a container's root, say) is still seen, and nothing of ours leaks out. Our own
-//! mount namespace id is then not the host's any more; [`HostView::mount_namespace`] remembers it.
+//! mount namespace id is then not the host's any more.
 
 use std::ffi::OsStr;
-use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -41,12 +40,6 @@ impl HostOptions {
 pub(super) struct HostView {
     /// The root of the host's file system: `$HOST_ROOT`, or `/`.
     pub(super) root: PathBuf,
-    /// The host's procfs.
-    pub(super) procfs: PathBuf,
-    /// Where tracefs is mounted.
-    pub(super) tracefs: PathBuf,
-    /// The inode of the mount namespace that this process was started in.
-    pub(super) mount_namespace: u64,
 }
 
 struct Filesystem {
@@ -138,9 +131,6 @@ fn not_root(program: Option<&OsStr>) -> Error {
 ///
 /// What could not be mounted and why; on WSL2, that the host's procfs is not visible.
 pub(super) fn prepare(options: &HostOptions) -> Result<HostView> {
-    let mount_namespace = fs::metadata("/proc/self/ns/mnt")
-        .context("reading /proc/self/ns/mnt")?
-        .st_ino();
     let missing = |filesystems: &'static [Filesystem]| filesystems.iter().filter(|fs| fs.mounted_at().is_none());
     if options.auto_mount_filesystems {
         for filesystem in missing(&[BPFFS, TRACEFS]) {
@@ -173,21 +163,18 @@ pub(super) fn prepare(options: &HostOptions) -> Result<HostView> {
             }
         }
     }
-    let tracefs = find_tracefs().ok_or_else(|| {
-        Error::unsupported("tracefs is mounted neither at /sys/kernel/tracing nor at /sys/kernel/debug/tracing")
-            .with_hint("did you try --auto-mount-filesystems?")
-    })?;
+    if find_tracefs().is_none() {
+        return Err(Error::unsupported(
+            "tracefs is mounted neither at /sys/kernel/tracing nor at /sys/kernel/debug/tracing",
+        )
+        .with_hint("did you try --auto-mount-filesystems?"));
+    }
     let root = std::env::var_os("HOST_ROOT")
         .filter(|root| !root.is_empty())
         .map_or_else(|| "/".into(), PathBuf::from);
     let release = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
-    let (root, procfs) = visible_host(root, &release, options.auto_wsl_workaround)?;
-    Ok(HostView {
-        root,
-        procfs,
-        tracefs,
-        mount_namespace,
-    })
+    let (root, _) = visible_host(root, &release, options.auto_wsl_workaround)?;
+    Ok(HostView { root })
 }
 
 fn mount_privately(missing: &[&Filesystem]) -> Result<()> {

@@ -32,7 +32,7 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
         return print(&args.help_page()?);
     }
     host::require_root()?;
-    host::prepare(&HostOptions::from_matches(&args.root_matches()?))?;
+    let view = host::prepare(&HostOptions::from_matches(&args.root_matches()?))?;
     let interrupts = Interrupts::take()?;
     let early = args.early()?;
     let Some(name) = early.image.as_ref().and_then(|name| name.to_str()) else {
@@ -43,7 +43,7 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     let containers = if early.help {
         ContainerSource::Unavailable("only help was asked for".to_owned())
     } else {
-        containers(&early.values)?
+        containers(&early.values, Host::new(view.root))?
     };
     let image = find_image(name, &early.values).context("fetching gadget information")?;
     let mut gadget = Gadget::builder(&image)
@@ -130,7 +130,7 @@ fn list(values: &ParamValues, name: &str) -> Vec<String> {
     split_list(values.get(name).unwrap_or_default())
 }
 
-fn containers(values: &ParamValues) -> Result<ContainerSource> {
+fn containers(values: &ParamValues, host: Host) -> Result<ContainerSource> {
     let text = |key: &str| values.get(&format!("operator.localmanager.{key}")).unwrap_or_default();
     let defaults = default_values();
     let explicit = |key: &str| defaults.get(&format!("operator.localmanager.{key}")) != Some(text(key));
@@ -140,7 +140,7 @@ fn containers(values: &ParamValues) -> Result<ContainerSource> {
         docker_socket: text("docker-socketpath").into(),
         explicit_docker_socket: explicit("docker-socketpath"),
         missing_socket: MissingSocket::Check,
-        host: Host::from_env(),
+        host,
         ..CollectionOptions::default()
     };
     match Collection::start(options) {

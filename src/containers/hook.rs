@@ -28,7 +28,7 @@ use super::table::{Pending, Record, RecordKind};
 use crate::ebpf::btf::{CoreRelocations, KernelBtf, MinimalOptions, minimal};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
-#[allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
+#[allow(missing_docs, unreachable_pub, dead_code, clippy::all, clippy::undocumented_unsafe_blocks)]
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/container_hook.skel.rs"));
 }

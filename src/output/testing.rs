@@ -95,6 +95,7 @@ pub(crate) fn source(schema: &str, until: &str, said: &[(&'static str, &'static 
             let is_parent = statics.iter().any(|other| text(other, "parent") == full_name);
             let size = field["size"].as_u64().unwrap() as u32;
             let member = StaticField {
+                bits: None,
                 name: full_name.rsplit('.').next().unwrap().to_owned(),
                 kind: kind(text(field, "kind")),
                 offset,

@@ -35,7 +35,7 @@ impl Builder {
     }
 
     pub(crate) fn int(&mut self, name: &str, size: u32, encoding: u32) -> TypeId {
-        self.push(name, 1, false, 0, size, &[encoding << 24 | size * 8])
+        self.push(name, 1, false, 0, size, &[(encoding << 24) | (size * 8)])
     }
 
     pub(crate) fn float(&mut self, name: &str, size: u32) -> TypeId {

@@ -64,6 +64,7 @@ fn protocols() {
 fn instantiate(source: DataSource) -> (Context, Vec<Box<dyn Instance>>) {
     let mut context = Context {
         streams: vec![Stream::new(source)],
+        ..Context::default()
     };
     let mut instances: Vec<Box<dyn Instance>> = Vec::new();
     if let Some(instance) = Formatters::instantiate(&mut context).unwrap() {
@@ -115,6 +116,7 @@ fn member(name: &str, kind: Scalar, size: u32, offset: u32, tags: &[&str]) -> St
         kind: kind.into(),
         offset,
         size,
+        bits: None,
         parent: None,
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         annotations: Annotations::new(),
@@ -281,6 +283,7 @@ fn two_ids_with_one_name_fail() {
         .unwrap();
     let mut context = Context {
         streams: vec![Stream::new(ds)],
+        ..Context::default()
     };
     let error = UidGidResolver::instantiate(&mut context).unwrap_err();
     assert!(error.to_string().ends_with("field \"user\" already exists"), "{error}");

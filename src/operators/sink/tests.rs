@@ -52,6 +52,7 @@ fn bench(source_type: SourceType, annotations: &[(&str, &str)], options: &Option
     }
     let mut context = Context {
         streams: vec![Stream::new(ds)],
+        ..Context::default()
     };
     let output = Output::new(Box::new(sheet.clone()));
     let mut sink = CliSink::instantiate(&context, options, output.clone())?;
@@ -267,6 +268,7 @@ fn notes_name_what_was_left_out() {
     }
     let context = Context {
         streams: vec![Stream::new(ds)],
+        ..Context::default()
     };
     let output = Output::new(Box::new(Sheet::default()));
     let sink = CliSink::instantiate(&context, &terminal(20), output).unwrap();
