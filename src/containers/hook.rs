@@ -28,7 +28,13 @@ use super::table::{Pending, Record, RecordKind};
 use crate::ebpf::btf::{CoreRelocations, KernelBtf, MinimalOptions, minimal};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
-#[allow(missing_docs, unreachable_pub, dead_code, clippy::all, clippy::undocumented_unsafe_blocks)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks
+)]
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/container_hook.skel.rs"));
 }
@@ -215,7 +221,8 @@ struct MinimalBtf(File);
 
 impl MinimalBtf {
     /// Every type whose layout a program asks for. One that is missing here makes loading fail, not go wrong.
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 13] = [
+        "bpf_raw_tracepoint_args",
         "cgroup",
         "cgroup_subsys_id",
         "cgroup_subsys_state",
