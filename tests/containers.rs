@@ -352,16 +352,12 @@ fn follows_a_restart() {
     });
     assert_ne!(first.runtime.container_pid, second.runtime.container_pid);
     assert_eq!(second.mntns, namespace(container.pid(), "mnt"));
-    let kinds = loop {
-        let kinds: Vec<_> = events_of(&events, &container.name, 2)
-            .iter()
-            .map(|event| event.kind)
-            .collect();
-        if kinds[0] == ContainerEventKind::Deleted {
-            break kinds;
-        }
-    };
-    assert_eq!(kinds, [ContainerEventKind::Deleted, ContainerEventKind::Created]);
+    // The first CREATED may have come before the subscription or after.
+    let mut kinds = Vec::new();
+    while !kinds.ends_with(&["DELETED", "CREATED"]) {
+        kinds.push(events_of(&events, &container.name, 1)[0].kind.as_str());
+    }
+    assert!(kinds.len() <= 3, "{kinds:?}");
 }
 
 #[test]
