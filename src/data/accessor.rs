@@ -186,7 +186,7 @@ macro_rules! integer_value {
                 kind == Kind::One(Scalar::$scalar)
             }
             #[inline]
-            fn read<'e>(accessor: &Accessor, element: &'e Element) -> $type {
+            fn read(accessor: &Accessor, element: &Element) -> $type {
                 accessor.bits(element) as $type
             }
         }
@@ -200,7 +200,7 @@ impl Value for bool {
     fn accepts(kind: Kind) -> bool {
         kind == Kind::One(Scalar::Bool)
     }
-    fn read<'e>(accessor: &Accessor, element: &'e Element) -> bool {
+    fn read(accessor: &Accessor, element: &Element) -> bool {
         accessor.bool(element)
     }
 }
@@ -210,7 +210,7 @@ impl Value for f64 {
     fn accepts(kind: Kind) -> bool {
         matches!(kind, Kind::One(Scalar::Float32 | Scalar::Float64))
     }
-    fn read<'e>(accessor: &Accessor, element: &'e Element) -> f64 {
+    fn read(accessor: &Accessor, element: &Element) -> f64 {
         accessor.f64(element)
     }
 }

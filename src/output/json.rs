@@ -2,6 +2,10 @@
 //!
 //! The output is always valid JSON in valid UTF-8, whatever bytes an event carries.
 
+mod block;
+
+use block::{Block, PIECE};
+
 use super::number::{self, Float};
 use super::plan::Plan;
 use super::scan;
@@ -11,7 +15,7 @@ use crate::data::{Accessor, DataSource, Element, FieldId, Kind, Scalar, SourceTy
 /// Writes elements of one data source as JSON.
 #[derive(Debug)]
 pub struct Encoder {
-    plan: Plan<Value>,
+    steps: Vec<Step>,
     fields: Vec<FieldId>,
     pretty: bool,
 }
@@ -44,7 +48,11 @@ impl Encoder {
         };
         compiler.indent(depth);
         compiler.object(&nodes, depth);
-        Self { plan, fields, pretty }
+        Self {
+            steps: steps(plan),
+            fields,
+            pretty,
+        }
     }
 
     /// The fields that are read.
@@ -55,7 +63,14 @@ impl Encoder {
     /// Appends one element.
     #[inline]
     pub fn encode(&self, element: &Element, out: &mut Vec<u8>) {
-        self.plan.run(out, |value, out| value.append(element, out));
+        let mut block = Block::new(out);
+        for step in &self.steps {
+            block.literal(&step.pieces, step.len);
+            if let Some(value) = &step.value {
+                value.append(element, &mut block);
+            }
+        }
+        block.flush();
     }
 
     /// Appends a batch as one JSON array.
@@ -80,6 +95,29 @@ impl Encoder {
     }
 }
 
+/// Literal text and the value behind it; the last step has none.
+#[derive(Debug)]
+struct Step {
+    pieces: Box<[[u8; PIECE]]>,
+    len: usize,
+    value: Option<Value>,
+}
+
+fn steps(plan: Plan<Value>) -> Vec<Step> {
+    plan.into_pieces(|text, value| {
+        let pieces = text.chunks(PIECE).map(|chunk| {
+            let mut piece = [0; PIECE];
+            piece[..chunk.len()].copy_from_slice(chunk);
+            piece
+        });
+        Step {
+            pieces: pieces.collect(),
+            len: text.len(),
+            value,
+        }
+    })
+}
+
 struct Compiler<'a> {
     source: &'a DataSource,
     plan: &'a mut Plan<Value>,
@@ -96,7 +134,9 @@ impl Compiler<'_> {
                 self.line_break();
             }
             self.indent(depth + 1);
-            append_string(node.field.name().as_bytes(), false, self.plan.text_mut());
+            let mut block = Block::new(self.plan.text_mut());
+            block.string(node.field.name().as_bytes(), false);
+            block.flush();
             self.plan.text(if self.pretty { ": " } else { ":" });
             match &node.children {
                 Some(children) => self.object(children, depth + 1),
@@ -179,19 +219,26 @@ struct Value {
 
 impl Value {
     #[inline]
-    fn append(&self, element: &Element, out: &mut Vec<u8>) {
+    fn append(&self, element: &Element, block: &mut Block<'_>) {
         match self.form {
-            Form::Unsigned => number::append_u64(self.accessor.bits(element), out),
-            Form::Signed => number::append_i64(self.accessor.bits(element) as i64, out),
-            Form::Text(until_nul) => append_string(self.accessor.bytes(element), until_nul, out),
-            Form::Bool => out.extend_from_slice(if self.accessor.bool(element) { b"true" } else { b"false" }),
+            Form::Unsigned => block.unsigned(self.accessor.bits(element)),
+            Form::Signed => block.signed(self.accessor.bits(element) as i64),
+            Form::Text(until_nul) => block.string(self.accessor.bytes(element), until_nul),
+            Form::Bool => block.bool(self.accessor.bool(element)),
+            Form::Float | Form::Hex | Form::Numbers(_) => self.append_rare(element, block.flush()),
+        }
+    }
+
+    #[inline(never)]
+    fn append_rare(&self, element: &Element, out: &mut Vec<u8>) {
+        match self.form {
             Form::Float => float(&self.accessor, element).append_json(out),
-            Form::Hex => {
+            Form::Numbers(scalar) => self.append_numbers(scalar, self.accessor.bytes(element), out),
+            _ => {
                 out.push(b'"');
                 number::append_hex(self.accessor.bytes(element), out);
                 out.push(b'"');
             }
-            Form::Numbers(scalar) => self.append_numbers(scalar, self.accessor.bytes(element), out),
         }
     }
 
@@ -256,23 +303,6 @@ pub(super) fn append_item(scalar: Scalar, item: &[u8], out: &mut Vec<u8>) {
         }
         _ => {}
     }
-}
-
-/// Appends a JSON string; of a C string only what is before the first NUL.
-#[inline]
-pub(super) fn append_string(mut bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
-    out.push(b'"');
-    loop {
-        let plain = scan::plain_prefix(bytes);
-        let (head, rest) = bytes.split_at(plain);
-        out.extend_from_slice(head);
-        match rest.first() {
-            None => break,
-            Some(0) if until_nul => break,
-            Some(_) => bytes = append_escaped(rest, out),
-        }
-    }
-    out.push(b'"');
 }
 
 /// Appends the first character of `bytes`, which is not plain, and returns the rest.
@@ -469,6 +499,27 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn integers_and_long_texts_come_back(
+            unsigned: u64,
+            signed: i64,
+            text in prop_oneof![".{0,40}", "[a-zA-Z\"é/ ]{0,1500}"],
+        ) {
+            let mut ds = single();
+            let fields = [
+                (add(&mut ds, "unsigned", Scalar::Uint64), unsigned.to_ne_bytes().to_vec()),
+                (add(&mut ds, "signed", Scalar::Int64), signed.to_ne_bytes().to_vec()),
+                (add(&mut ds, "text", Scalar::String), text.clone().into_bytes()),
+            ];
+            let mut element = Element::new(ds.layout());
+            for (id, value) in fields {
+                ds.accessor(id).set(&mut element, &value).unwrap();
+            }
+            let expected = serde_json::json!({"unsigned": unsigned, "signed": signed, "text": text});
+            let found: serde_json::Value = serde_json::from_str(&compact(&ds, &element)).unwrap();
+            prop_assert_eq!(found, expected);
+        }
+
         #[test]
         fn always_valid_json_in_valid_utf8(
             text in proptest::collection::vec(any::<u8>(), 0..60),
