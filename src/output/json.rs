@@ -2,10 +2,6 @@
 //!
 //! The output is always valid JSON in valid UTF-8, whatever bytes an event carries.
 
-mod block;
-
-use block::{Block, PIECE};
-
 use super::number::{self, Float};
 use super::plan::Plan;
 use super::scan;
@@ -15,7 +11,7 @@ use crate::data::{Accessor, DataSource, Element, FieldId, Kind, Scalar, SourceTy
 /// Writes elements of one data source as JSON.
 #[derive(Debug)]
 pub struct Encoder {
-    steps: Vec<Step>,
+    plan: Plan<Value>,
     fields: Vec<FieldId>,
     pretty: bool,
 }
@@ -48,11 +44,7 @@ impl Encoder {
         };
         compiler.indent(depth);
         compiler.object(&nodes, depth);
-        Self {
-            steps: steps(plan),
-            fields,
-            pretty,
-        }
+        Self { plan, fields, pretty }
     }
 
     /// The fields that are read.
@@ -63,14 +55,7 @@ impl Encoder {
     /// Appends one element.
     #[inline]
     pub fn encode(&self, element: &Element, out: &mut Vec<u8>) {
-        let mut block = Block::new(out);
-        for step in &self.steps {
-            block.literal(&step.pieces, step.len);
-            if let Some(value) = &step.value {
-                value.append(element, &mut block);
-            }
-        }
-        block.flush();
+        self.plan.run(out, |value, out| value.append(element, out));
     }
 
     /// Appends a batch as one JSON array.
@@ -95,29 +80,6 @@ impl Encoder {
     }
 }
 
-/// Literal text and the value behind it; the last step has none.
-#[derive(Debug)]
-struct Step {
-    pieces: Box<[[u8; PIECE]]>,
-    len: usize,
-    value: Option<Value>,
-}
-
-fn steps(plan: Plan<Value>) -> Vec<Step> {
-    plan.into_pieces(|text, value| {
-        let pieces = text.chunks(PIECE).map(|chunk| {
-            let mut piece = [0; PIECE];
-            piece[..chunk.len()].copy_from_slice(chunk);
-            piece
-        });
-        Step {
-            pieces: pieces.collect(),
-            len: text.len(),
-            value,
-        }
-    })
-}
-
 struct Compiler<'a> {
     source: &'a DataSource,
     plan: &'a mut Plan<Value>,
@@ -134,9 +96,7 @@ impl Compiler<'_> {
                 self.line_break();
             }
             self.indent(depth + 1);
-            let mut block = Block::new(self.plan.text_mut());
-            block.string(node.field.name().as_bytes(), false);
-            block.flush();
+            append_string(node.field.name().as_bytes(), false, self.plan.text_mut());
             self.plan.text(if self.pretty { ": " } else { ":" });
             match &node.children {
                 Some(children) => self.object(children, depth + 1),
@@ -219,26 +179,19 @@ struct Value {
 
 impl Value {
     #[inline]
-    fn append(&self, element: &Element, block: &mut Block<'_>) {
+    fn append(&self, element: &Element, out: &mut Vec<u8>) {
         match self.form {
-            Form::Unsigned => block.unsigned(self.accessor.bits(element)),
-            Form::Signed => block.signed(self.accessor.bits(element) as i64),
-            Form::Text(until_nul) => block.string(self.accessor.bytes(element), until_nul),
-            Form::Bool => block.bool(self.accessor.bool(element)),
-            Form::Float | Form::Hex | Form::Numbers(_) => self.append_rare(element, block.flush()),
-        }
-    }
-
-    #[inline(never)]
-    fn append_rare(&self, element: &Element, out: &mut Vec<u8>) {
-        match self.form {
+            Form::Unsigned => number::append_u64(self.accessor.bits(element), out),
+            Form::Signed => number::append_i64(self.accessor.bits(element) as i64, out),
+            Form::Text(until_nul) => append_string(self.accessor.bytes(element), until_nul, out),
+            Form::Bool => out.extend_from_slice(if self.accessor.bool(element) { b"true" } else { b"false" }),
             Form::Float => float(&self.accessor, element).append_json(out),
-            Form::Numbers(scalar) => self.append_numbers(scalar, self.accessor.bytes(element), out),
-            _ => {
+            Form::Hex => {
                 out.push(b'"');
                 number::append_hex(self.accessor.bytes(element), out);
                 out.push(b'"');
             }
+            Form::Numbers(scalar) => self.append_numbers(scalar, self.accessor.bytes(element), out),
         }
     }
 
@@ -303,6 +256,23 @@ pub(super) fn append_item(scalar: Scalar, item: &[u8], out: &mut Vec<u8>) {
         }
         _ => {}
     }
+}
+
+/// Appends a JSON string; of a C string only what is before the first NUL.
+#[inline]
+pub(super) fn append_string(mut bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
+    out.push(b'"');
+    loop {
+        let plain = scan::plain_prefix(bytes);
+        let (head, rest) = bytes.split_at(plain);
+        out.extend_from_slice(head);
+        match rest.first() {
+            None => break,
+            Some(0) if until_nul => break,
+            Some(_) => bytes = append_escaped(rest, out),
+        }
+    }
+    out.push(b'"');
 }
 
 /// Appends the first character of `bytes`, which is not plain, and returns the rest.

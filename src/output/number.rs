@@ -14,23 +14,6 @@ pub(crate) fn append_i64(value: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Fills `digits`, which must have as many places as `value` has digits.
-#[inline]
-pub(crate) fn fill_digits(mut value: u64, digits: &mut [u8]) {
-    const PAIRS: &[u8; 200] =
-        b"0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
-        5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
-    let mut pairs = digits.rchunks_exact_mut(2);
-    for place in &mut pairs {
-        let pair = (value % 100) as usize * 2;
-        place.copy_from_slice(&PAIRS[pair..pair + 2]);
-        value /= 100;
-    }
-    if let [first] = pairs.into_remainder() {
-        *first = b'0' + (value % 10) as u8;
-    }
-}
-
 /// Appends `bytes` as lower-case hex digits.
 pub(crate) fn append_hex(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -151,15 +134,5 @@ mod tests {
         assert_eq!(fixed(3.15159, 2), "3.15");
         assert_eq!(fixed(3.15159, -1), "3.15159");
         assert_eq!(fixed(f64::INFINITY, 2), "+Inf");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn digits_are_those_of_the_standard_library(value: u64, shift in 0u32..64) {
-            let expected = (value >> shift).to_string();
-            let mut digits = vec![b'x'; expected.len()];
-            fill_digits(value >> shift, &mut digits);
-            proptest::prop_assert_eq!(String::from_utf8(digits).unwrap(), expected);
-        }
     }
 }

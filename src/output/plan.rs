@@ -51,16 +51,4 @@ impl<V> Plan<V> {
         }
         out.extend_from_slice(&self.text[start..]);
     }
-
-    /// Hands each piece of text with the value behind it to `make`; the last piece has none.
-    pub(super) fn into_pieces<T>(self, mut make: impl FnMut(&[u8], Option<V>) -> T) -> Vec<T> {
-        let mut start = 0;
-        let mut made = Vec::with_capacity(self.steps.len() + 1);
-        for step in self.steps {
-            made.push(make(&self.text[start..step.end], Some(step.value)));
-            start = step.end;
-        }
-        made.push(make(&self.text[start..], None));
-        made
-    }
 }

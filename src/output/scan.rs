@@ -25,13 +25,6 @@ pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
         .unwrap_or(words.remainder().len())
 }
 
-/// Number of bytes of `word` before the first that is not plain in the sense of [`plain_prefix`].
-#[inline]
-pub(super) fn plain_in_word(word: [u8; 8]) -> usize {
-    // Without a mark, 64 zero bits.
-    special(u64::from_le_bytes(word)).trailing_zeros() as usize / 8
-}
-
 #[inline]
 fn is_plain(byte: u8) -> bool {
     (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\'
