@@ -175,6 +175,10 @@ fn compile_all(
         let line = words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
         let mut command = Command::new(&clang);
         command.args(&arguments).current_dir(&source.dir);
+        // clang refuses to run with a date it does not like; whether the image can be dated is judged when it is packed.
+        if std::env::var_os("SOURCE_DATE_EPOCH").is_some_and(|date| !is_epoch(&date)) {
+            command.env_remove("SOURCE_DATE_EPOCH");
+        }
         (target, object, line, command)
     };
     let mut jobs = Target::ALL.map(job);
@@ -216,6 +220,14 @@ fn compile_all(
         built.objects.insert(*target, stripped);
     }
     Ok(())
+}
+
+/// Whether clang takes `date` for seconds since the epoch.
+fn is_epoch(date: &OsStr) -> bool {
+    const END_OF_YEAR_9999: u64 = 253_402_300_799;
+    date.to_str()
+        .and_then(|date| date.parse::<u64>().ok())
+        .is_some_and(|seconds| seconds <= END_OF_YEAR_9999)
 }
 
 fn step(target: Target) -> String {
@@ -302,4 +314,23 @@ fn write_metadata(path: &Path, exists: bool, content: &[u8]) -> Result<()> {
     }
     file.persist(path).map_err(|e| os_error("rename", path, &e.error))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_dates_that_clang_takes_reach_it() {
+        for (date, taken) in [
+            ("0", true),
+            ("1700000000", true),
+            ("", false),
+            ("-1", false),
+            ("x", false),
+            ("999999999999", false),
+        ] {
+            assert_eq!(is_epoch(date.as_ref()), taken, "{date:?}");
+        }
+    }
 }

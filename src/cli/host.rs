@@ -246,6 +246,8 @@ fn find_lifecycle_server(procfs: &Path) -> Result<Option<u32>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::linux::fs::MetadataExt;
+
     use super::*;
 
     #[test]

@@ -69,7 +69,7 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     gadget.add_instance(sink);
     interrupts.end(gadget.stop_signal());
 
-    let running = gadget.start()?;
+    let mut running = gadget.start()?;
     tracing::debug!("running...");
     running.wait(timeout(&values)?);
     let report = running.stop()?;
@@ -83,7 +83,7 @@ fn print(page: &str) -> Result<()> {
 }
 
 /// The image, from a path that is built now, or from the store, the catalogue or a registry.
-fn find_image(name: &str, values: &ParamValues) -> Result<GadgetImage> {
+pub(super) fn find_image(name: &str, values: &ParamValues) -> Result<GadgetImage> {
     if is_source_path(name) {
         return build_image(Path::new(name));
     }

@@ -119,7 +119,7 @@ impl FilterState {
     /// Notes that a namespace did not fit, and says so the first time.
     pub(super) fn overflow(&self) {
         if !self.overflowed.swap(true, Ordering::Relaxed) {
-            warn!("the mount namespace filter is full: events of some containers are not seen");
+            warn!("the mount namespace filter is full");
         }
     }
 }

@@ -40,6 +40,20 @@ pub struct TracerSetup {
     pub gate: Option<Box<dyn Gate>>,
     /// Told when the run cannot go on.
     pub stop: StopSignal,
+    /// Byte offset of the 8-byte boot-time timestamp in a record, if there is one.
+    pub timestamp: Option<usize>,
+    /// Records of before this time (nanoseconds since boot) are another tracer's.
+    pub not_before: u64,
+}
+
+/// What a tracer that has finished gives back.
+pub struct Finished {
+    /// What it has counted.
+    pub counts: TracerCounts,
+    /// Where its elements went.
+    pub pipeline: Pipeline,
+    /// What decided about its records.
+    pub gate: Option<Box<dyn Gate>>,
 }
 
 impl std::fmt::Debug for TracerSetup {
@@ -67,6 +81,8 @@ pub struct TracerCounts {
 struct Shared {
     finished: AtomicBool,
     events: AtomicU64,
+    /// Records of after this time are another tracer's; 0 means that there is none.
+    not_after: AtomicU64,
 }
 
 /// A running tracer.
@@ -74,7 +90,7 @@ struct Shared {
 pub struct Tracer {
     shared: Arc<Shared>,
     wake: Arc<EventFd>,
-    thread: Option<JoinHandle<Result<TracerCounts>>>,
+    thread: Option<JoinHandle<Finished>>,
 }
 
 impl Tracer {
@@ -111,11 +127,16 @@ impl Tracer {
         self.shared.events.load(Ordering::Relaxed)
     }
 
+    /// Leaves records of after `boot_ns` (nanoseconds since boot) to another tracer.
+    pub fn hand_over(&self, boot_ns: u64) {
+        self.shared.not_after.store(boot_ns, Ordering::Release);
+    }
+
     /// Reads what is left in the buffer, then ends. Programs must have been detached.
-    pub fn finish(mut self) -> Result<TracerCounts> {
+    pub fn finish(mut self) -> Result<Finished> {
         self.signal();
         match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(result)) => result,
+            Some(Ok(finished)) => Ok(finished),
             _ => Err(Error::new(ErrorKind::Other, "a tracer thread panicked")),
         }
     }
@@ -141,7 +162,7 @@ fn run(
     shared: &Arc<Shared>,
     wake: &Arc<EventFd>,
     ready: &std::sync::mpsc::SyncSender<Result<()>>,
-) -> Result<TracerCounts> {
+) -> Finished {
     let mut gate = setup.gate;
     if let Some(gate) = &mut gate {
         let wake = Arc::clone(wake);
@@ -154,6 +175,9 @@ fn run(
         layout: setup.layout,
         pipeline: setup.pipeline,
         gate,
+        timestamp: setup.timestamp,
+        not_before: setup.not_before,
+        shared: Arc::clone(shared),
         events: 0,
         failed: 0,
     }));
@@ -171,7 +195,7 @@ fn run(
         }
         Err(error) => {
             let _ = ready.send(Err(error.context(format!("tracer {:?}", setup.name))));
-            return Ok(TracerCounts::default());
+            return flow.borrow_mut().finish(0);
         }
     };
     let mut served = Worker {
@@ -183,13 +207,7 @@ fn run(
         setup.stop.fail(error);
         wait_until_finished(shared);
     }
-    let flow = flow.borrow();
-    Ok(TracerCounts {
-        events: flow.events,
-        lost_in_buffer: reader.lost(),
-        lost_while_held: flow.gate.as_ref().map_or(0, |gate| gate.lost()),
-        failed: flow.failed,
-    })
+    flow.borrow_mut().finish(reader.lost())
 }
 
 /// Reads the rest, and gives what is held back a little time to become known.
@@ -217,6 +235,9 @@ struct EventFlow {
     layout: Layout,
     pipeline: Pipeline,
     gate: Option<Box<dyn Gate>>,
+    timestamp: Option<usize>,
+    not_before: u64,
+    shared: Arc<Shared>,
     events: u64,
     failed: u64,
 }
@@ -224,6 +245,9 @@ struct EventFlow {
 impl EventFlow {
     #[inline]
     fn record(&mut self, record: &[u8]) {
+        if self.is_another_tracers(record) {
+            return;
+        }
         if let Some(gate) = &mut self.gate {
             match gate.admit(record) {
                 Verdict::Pass if gate.holds() => self.release(false),
@@ -245,6 +269,33 @@ impl EventFlow {
                     "error processing event: {error} (said once; the number of such events follows at the end)"
                 );
             }
+        }
+    }
+
+    /// Whether the record belongs to the tracer before or after a handover.
+    #[inline]
+    fn is_another_tracers(&self, record: &[u8]) -> bool {
+        let not_after = self.shared.not_after.load(Ordering::Relaxed);
+        if self.not_before == 0 && not_after == 0 {
+            return false;
+        }
+        let at = self
+            .timestamp
+            .and_then(|offset| record.get(offset..offset + 8)?.try_into().ok())
+            .map_or(0, u64::from_ne_bytes);
+        at != 0 && (at < self.not_before || (not_after != 0 && at >= not_after))
+    }
+
+    fn finish(&mut self, lost_in_buffer: u64) -> Finished {
+        Finished {
+            counts: TracerCounts {
+                events: self.events,
+                lost_in_buffer,
+                lost_while_held: self.gate.as_ref().map_or(0, |gate| gate.lost()),
+                failed: self.failed,
+            },
+            pipeline: std::mem::take(&mut self.pipeline),
+            gate: self.gate.take(),
         }
     }
 

@@ -11,7 +11,7 @@
 //! gadget.set_param("failed", "true")?;
 //! let fname = gadget.data_source("open")?.field("fname")?.str()?; // looked up once
 //! gadget.subscribe("open", ["fname"], move |event| println!("{}", fname.get(event)))?;
-//! let running = gadget.start()?; // loaded and attached; detached when dropped
+//! let mut running = gadget.start()?; // loaded and attached; detached when dropped
 //! running.wait(Some(Duration::from_secs(10)));
 //! let report = running.stop()?;
 //! assert!(report.losses().is_empty());
@@ -261,11 +261,13 @@ impl Gadget {
     }
 }
 
+type EventFn = Box<dyn FnMut(&Element) + Send>;
+
 /// A function of the caller's as an operator.
 struct Subscription {
     source: String,
     fields: Vec<crate::data::FieldId>,
-    call: Option<Box<dyn FnMut(&Element) + Send>>,
+    call: Option<EventFn>,
 }
 
 impl Instance for Subscription {

@@ -92,8 +92,24 @@ pub struct Context {
     pub streams: Vec<Stream>,
     /// With which anybody can end the run.
     pub stop: StopSignal,
-    /// The map that says which mount namespaces the kernel side lets through; none means all.
-    pub mntns_filter: Option<OwnedFd>,
+    /// The set of mount namespaces that the kernel side lets through; none means all.
+    pub mntns_filter: Option<KernelFilter>,
+}
+
+/// A set of mount namespaces that the kernel side lets through.
+pub struct KernelFilter {
+    /// The map of these namespaces.
+    pub map: OwnedFd,
+    /// Whether the map was too small for all of them, so that the kernel side must let everything through.
+    pub overflowed: Box<dyn Fn() -> bool + Send>,
+}
+
+impl std::fmt::Debug for KernelFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KernelFilter")
+            .field("map", &self.map)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Context {

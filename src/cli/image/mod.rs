@@ -3,6 +3,8 @@
 mod build;
 mod export;
 mod import;
+mod inspect;
+mod jsonpath;
 mod list;
 mod pull;
 mod push;
@@ -25,6 +27,7 @@ pub(super) fn command() -> Command {
         .subcommand(build::command())
         .subcommand(export::command())
         .subcommand(import::command())
+        .subcommand(inspect::command())
         .subcommand(list::command())
         .subcommand(pull::command())
         .subcommand(push::command())
@@ -37,6 +40,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         Some(("build", matches)) => build::run(matches),
         Some(("export", matches)) => export::run(matches),
         Some(("import", matches)) => import::run(matches),
+        Some(("inspect", matches)) => inspect::run(matches),
         Some(("list", matches)) => list::run(matches),
         Some(("pull", matches)) => pull::run(matches),
         Some(("push", matches)) => push::run(matches),

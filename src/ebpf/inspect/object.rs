@@ -2,7 +2,7 @@
 //!
 //! Works on bytes that may come from anywhere.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use object::read::elf::{ElfFile64, FileHeader as _};
 use object::{
@@ -12,6 +12,9 @@ use object::{
 
 use super::btf::{Btf, Kind};
 use crate::{Error, Result, ResultExt};
+
+/// More maps than any object has.
+const MAX_MAPS: usize = 4096;
 
 /// A BPF object.
 #[derive(Debug)]
@@ -80,7 +83,8 @@ struct Code<'a> {
     data: &'a [u8],
     /// Offset of an instruction → what it refers to.
     references: HashMap<u64, Reference>,
-    functions: Vec<Function>,
+    /// By offset of their first instruction.
+    functions: BTreeMap<u64, Function>,
 }
 
 /// What the relocation of an instruction refers to.
@@ -169,9 +173,10 @@ impl<'a> ObjectFile<'a> {
             object.btf = Some(Btf::parse(section.data().map_err(damaged)?)?);
         }
         object.add_data_maps(&file);
-        object.add_declared_maps();
+        object.add_declared_maps()?;
         object.add_code(&file)?;
         object.add_symbols(&file);
+        object.check_functions()?;
         object.add_references(&file);
         object
             .variables
@@ -194,9 +199,13 @@ impl<'a> ObjectFile<'a> {
         }
     }
 
-    fn add_declared_maps(&mut self) {
-        let Some(btf) = &self.btf else { return };
-        for (name, ty) in btf.section_variables(".maps") {
+    fn add_declared_maps(&mut self) -> Result<()> {
+        let Some(btf) = &self.btf else { return Ok(()) };
+        let declared = btf.section_variables(".maps");
+        if declared.len() > MAX_MAPS {
+            return Err(Error::invalid(format!("more than {MAX_MAPS} maps")));
+        }
+        for (name, ty) in declared {
             self.maps.insert(name.to_owned(), declared_map(btf, ty));
         }
         if !btf.section_variables(".kconfig").is_empty() {
@@ -207,6 +216,7 @@ impl<'a> ObjectFile<'a> {
             };
             self.maps.insert(".kconfig".to_owned(), map);
         }
+        Ok(())
     }
 
     fn add_code(&mut self, file: &ElfFile64<'a>) -> Result<()> {
@@ -215,7 +225,7 @@ impl<'a> ObjectFile<'a> {
                 let code = Code {
                     data: section.data().map_err(damaged)?,
                     references: HashMap::new(),
-                    functions: Vec::new(),
+                    functions: BTreeMap::new(),
                 };
                 self.code.insert(section.index().0, code);
             }
@@ -250,7 +260,7 @@ impl<'a> ObjectFile<'a> {
                         };
                         self.programs.insert(name.to_owned(), program);
                     }
-                    code.functions.push(function);
+                    code.functions.insert(start, function);
                 }
                 SymbolKind::Data | SymbolKind::Tls if is_data_section(section_name) && !is_hidden(symbol.flags()) => {
                     self.variables.push(Variable {
@@ -263,6 +273,21 @@ impl<'a> ObjectFile<'a> {
                 _ => {}
             }
         }
+    }
+
+    /// Compilers do not make functions overlap. Damaged symbols could make every function as large as its section, which would
+    /// take forever to list.
+    fn check_functions(&self) -> Result<()> {
+        for code in self.code.values() {
+            let sizes = code
+                .functions
+                .values()
+                .map(|function| function.end.saturating_sub(function.start));
+            if sizes.fold(0, u64::saturating_add) > code.data.len() as u64 {
+                return Err(Error::invalid("functions overlap or are outside their section"));
+            }
+        }
+        Ok(())
     }
 
     fn add_references(&mut self, file: &ElfFile64<'a>) {
@@ -312,13 +337,14 @@ impl<'a> ObjectFile<'a> {
     /// The functions that `program` consists of: itself first, then those it calls, each once, in order of the first call.
     pub fn bodies(&self, program: &Program) -> Vec<Body> {
         let mut queue = vec![program.function.clone()];
+        let mut queued = HashSet::from([program.function.clone()]);
         let mut bodies = Vec::new();
         let mut next = 0;
         while let Some(function) = queue.get(next).cloned() {
             next += 1;
             let (instructions, called) = self.decode(&function);
             for callee in called {
-                if !queue.contains(&callee) {
+                if queued.insert(callee.clone()) {
                     queue.push(callee);
                 }
             }
@@ -398,11 +424,7 @@ impl<'a> ObjectFile<'a> {
     }
 
     fn function_at(&self, section: usize, offset: u64) -> Option<&Function> {
-        self.code
-            .get(&section)?
-            .functions
-            .iter()
-            .find(|function| function.start == offset)
+        self.code.get(&section)?.functions.get(&offset)
     }
 }
 
@@ -412,7 +434,8 @@ fn declared_map(btf: &Btf<'_>, ty: u32) -> Map {
     let Kind::Struct { members, .. } = &btf.resolve(ty).kind else {
         return map;
     };
-    for member in members {
+    // A declaration has some ten members.
+    for member in members.iter().take(64) {
         let Kind::Ptr(target) = btf.resolve(member.ty).kind else {
             continue;
         };

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use self::fields::{ContainerField, add_container_fields};
 use self::gate::{ContainerGate, Selection};
-use super::{Context, Instance, RecordIds, Stream, priority};
+use super::{Context, Instance, KernelFilter, RecordIds, Stream, priority};
 use crate::containers::{Collection, Container, Lookup, LookupCache, MntnsFilter, Selector};
 use crate::data::{Accessor, Element, FieldId, Flow};
 use crate::metadata::params::{Param, ParamValues, TypeHint};
@@ -269,8 +269,13 @@ impl Instance for LocalManager {
                 .as_fd()
                 .try_clone_to_owned()
                 .context("creating the mount namespace filter")?;
-            context.mntns_filter = Some(map);
-            self.filter = Some(Arc::new(filter));
+            let filter = Arc::new(filter);
+            let watched = Arc::clone(&filter);
+            context.mntns_filter = Some(KernelFilter {
+                map,
+                overflowed: Box::new(move || watched.overflowed()),
+            });
+            self.filter = Some(filter);
         }
         for of in &self.streams {
             let stream = &mut context.streams[of.index];
