@@ -418,6 +418,13 @@ impl Table {
         let Some(undecided) = self.undecided.get(&mntns) else {
             return;
         };
+        match undecided.parent.as_ref().map(|parent| parent.decision()) {
+            // A process that has been in a container all along makes no new container.
+            Some(Some(Decision::Container(_))) => return self.decide(mntns, Decision::NotContainer),
+            // Whether it has been is not known yet.
+            Some(None) => return,
+            Some(Some(Decision::NotContainer)) | None => {}
+        }
         let Some(id) = undecided.container_id.clone() else {
             if undecided.executed {
                 debug!("mount namespace {mntns} ({}): not a container", undecided.comm);
