@@ -28,7 +28,7 @@ packages="gcc:gcc libc6-dev make:make pkg-config:pkg-config autoconf:autoconf au
 # Testing: docker, a registry, tools that read what we write, libbpf for the program that is measured against.
 if [ "${1:-all}" != build ]; then
     packages="$packages docker.io:dockerd docker-registry:docker-registry skopeo:skopeo busybox-static iproute2:ip
-        procps:pgrep util-linux:unshare python3:python3 bpftool:bpftool libbpf-dev libelf-dev zlib1g-dev tmux:tmux"
+        openssl:openssl procps:pgrep util-linux:unshare python3:python3 bpftool:bpftool libbpf-dev libelf-dev zlib1g-dev tmux:tmux"
 fi
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -53,10 +53,13 @@ has_clang || need_clang=true
 
 if [ -n "$missing" ] || $need_clang; then
     as_root apt-get update -q
+    in_apt() { apt-cache show "$1" >/dev/null 2>&1; }
     if $need_clang; then
         # A newer distribution has a newer clang only, as its default.
-        if apt-cache show clang-16 >/dev/null 2>&1; then missing="$missing clang-16"; else missing="$missing clang"; fi
+        if in_apt clang-16; then missing="$missing clang-16"; else missing="$missing clang"; fi
     fi
+    # Debian 13 has the client in a package of its own.
+    case $missing in *docker.io*) if in_apt docker-cli; then missing="$missing docker-cli"; fi ;; esac
     say "installing$missing"
     # shellcheck disable=SC2086 # one word per package
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
