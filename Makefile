@@ -2,9 +2,10 @@
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
-BENCH_OUT ?= target/bench
+# Where rustup puts cargo, for shells that have not been told yet.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: all build run test check bench install man setup clean
+.PHONY: all build run test check bench install man setup toolchain clean
 
 all: build
 
@@ -12,8 +13,12 @@ all: build
 setup:
 	scripts/setup.sh
 
+# The part of it that building needs.
+toolchain:
+	scripts/setup.sh build
+
 # A complete target/release/ig: headers and catalogue are inside.
-build: setup
+build: toolchain
 	$(CARGO) build --release --bin ig
 
 # A few seconds of trace_open on the live kernel, while a process and, where docker is, a container open files.
@@ -25,16 +30,16 @@ test: setup
 	scripts/test.sh
 
 # What does not run the program: formatting, lints, documentation.
-check: setup
+check: toolchain
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
 # The measured claims of the README, against a minimal libbpf program in C.
-bench: build
+bench: setup build
 	benches/peer.sh target/release/ig
 
-man: setup
+man: toolchain
 	$(CARGO) run --quiet --example man -- target/man
 
 install: build man

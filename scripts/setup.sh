@@ -1,42 +1,96 @@
 #!/bin/sh
-# Installs what building, running and testing need: Debian packages with apt, the Rust toolchain with rustup. What is there is
-# left alone; nothing is installed when nothing is missing.
+# Installs what this project needs: Debian packages with apt, the Rust toolchain with rustup. What is there is left alone, wherever
+# it came from; when nothing is missing, nothing is run.
+#
+#   scripts/setup.sh          everything
+#   scripts/setup.sh build    only what building needs
 set -eu
+cd "$(dirname "$0")/.."
 
 say() { echo "setup: $*" >&2; }
 
 as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        say "this needs root, and there is no sudo: $*"
+        exit 1
+    fi
 }
 
-# Building: clang for eBPF; a C compiler and autotools for libbpf's own libraries. Running and testing: docker, a registry, tools
-# that read what we write.
-packages="clang-16 gcc libc6-dev make pkg-config autoconf automake autopoint libtool flex bison gawk gettext
-    ca-certificates curl docker.io docker-registry skopeo busybox-static iproute2 procps util-linux python3
-    bpftool libbpf-dev libelf-dev zlib1g-dev tmux"
+# PACKAGE, or PACKAGE:COMMAND where having the command is as good as having the package.
+#
+# Building: a C compiler, and autotools for the libraries that libbpf is linked with.
+packages="gcc:gcc libc6-dev make:make pkg-config:pkg-config autoconf:autoconf automake:automake autopoint:autopoint
+    libtool:libtoolize flex:flex bison:bison gawk:gawk gettext:gettext ca-certificates curl:curl"
+# Testing: docker, a registry, tools that read what we write, libbpf for the program that is measured against.
+if [ "${1:-all}" != build ]; then
+    packages="$packages docker.io:dockerd docker-registry:docker-registry skopeo:skopeo busybox-static iproute2:ip
+        openssl:openssl procps:pgrep util-linux:unshare python3:python3 bpftool:bpftool libbpf-dev libelf-dev zlib1g-dev tmux:tmux"
+fi
+
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+has_package() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'; }
+has_command() { [ -n "$1" ] && command -v "$1" >/dev/null; }
+
+has_clang() {
+    for clang in ${CLANG:-} clang $(seq -f 'clang-%g' 30 -1 14); do
+        if has_command "$clang"; then return 0; fi
+    done
+    return 1
+}
 
 missing=""
-for package in $packages; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
+for entry in $packages; do
+    package=${entry%%:*}
+    command=${entry#"$package"}
+    has_command "${command#:}" || has_package "$package" || missing="$missing $package"
 done
-if [ -n "$missing" ]; then
-    # A newer distribution has a newer clang only.
+need_clang=false
+has_clang || need_clang=true
+
+if [ -n "$missing" ] || $need_clang; then
     as_root apt-get update -q
-    if ! apt-cache show clang-16 >/dev/null 2>&1; then
-        missing=$(echo "$missing" | sed 's/clang-16/clang/')
+    in_apt() { apt-cache show "$1" >/dev/null 2>&1; }
+    if $need_clang; then
+        # A newer distribution has a newer clang only, as its default.
+        if in_apt clang-16; then missing="$missing clang-16"; else missing="$missing clang"; fi
     fi
+    # Debian 13 has the client in a package of its own.
+    case $missing in *docker.io*) if in_apt docker-cli; then missing="$missing docker-cli"; fi ;; esac
     say "installing$missing"
     # shellcheck disable=SC2086 # one word per package
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
 fi
 
-if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
-    PATH=$HOME/.cargo/bin:$PATH
-fi
-if ! command -v cargo >/dev/null; then
-    say "installing the Rust toolchain"
+# As the Makefile has it.
+PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+# Whether there is a cargo, and its compiler is at least the one that Cargo.toml asks for.
+has_rust() {
+    command -v cargo >/dev/null || return 1
+    found=$(rustc --version 2>/dev/null | cut -d' ' -f2)
+    [ -n "$found" ] && [ "$(printf '%s\n' "$needed" "$found" | sort -V | head -n 1)" = "$needed" ]
+}
+
+if ! has_rust; then
+    say "installing the Rust toolchain (at least $needed)"
     if ! command -v rustup >/dev/null; then
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends rustup
+        if apt-cache show rustup >/dev/null 2>&1; then
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends rustup
+        else
+            # Debian has rustup from 13 on.
+            curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+                sh -s -- -y --no-modify-path --profile minimal --default-toolchain none
+        fi
     fi
     rustup toolchain install stable --profile minimal --component clippy --component rustfmt
+    rustup default stable
+    has_rust || {
+        say "the Rust compiler is still older than $needed: $(rustc --version 2>&1 | head -n 1)"
+        exit 1
+    }
 fi

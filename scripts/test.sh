@@ -14,6 +14,7 @@ mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracin
 mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf || true
 scripts/testenv/docker.sh
 
+command -v clang-16 >/dev/null || export CLANG="${CLANG:-clang}"
 tests/headers/check.sh
 
 log=$(mktemp)
