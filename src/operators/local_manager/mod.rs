@@ -160,7 +160,6 @@ impl Instance for LocalManager {
             value_hint: hint.to_owned(),
             ..Param::new(key)
                 .alternative_key(alternative)
-                .type_hint(TypeHint::String)
                 .description(format!(
                     "{what} to filter on. Supports comma-separated list and exclusion using '!'."
                 ))
