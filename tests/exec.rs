@@ -32,7 +32,12 @@ fn all_arguments_are_seen() {
     let container = Container::start("echo", "cp /bin/busybox /bin/busybox-tells; sleep 100000");
     let words = echo_with_21_arguments().join(" ");
     let script = format!("/bin/busybox-tells {words}");
-    let lines = trace_exec(&ig, &container, "--fields proc.comm,args_size,args,error", &script);
+    let lines = trace_exec(
+        &ig,
+        &container,
+        "--annotate exec.args:columns.width=40 --fields proc.comm,args_size,args,error",
+        &script,
+    );
     let of_it: Vec<Vec<&str>> = lines
         .iter()
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
