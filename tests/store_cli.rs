@@ -182,7 +182,7 @@ fn pulls_and_pushes_that_fail() {
 #[test]
 fn images_can_be_inspected() {
     let Some(ig) = Ig::new() else { return };
-    let digest = ig.build("mytest:v1", &gadget_source("lab_open/3"));
+    ig.build("mytest:v1", &gadget_source("lab_open/3"));
     let inspect = |rest: &str| {
         let mut words = vec![
             "image",
@@ -195,10 +195,14 @@ fn images_can_be_inspected() {
         words.extend(rest.split_whitespace());
         ig.run(words)
     };
-    assert_eq!(inspect("--extra-info oci.digest").ok().stdout.trim_end(), digest);
     assert_eq!(inspect("--show-datasources --jsonpath [0].name").ok().stdout, "open\n");
     let manifest: Value = serde_json::from_str(&inspect("--extra-info oci.manifest -o json").ok().stdout).unwrap();
     assert_eq!(manifest["layers"].as_array().map(Vec::len), Some(1), "{manifest}");
+    // By this name it is the digest of the configuration.
+    assert_eq!(
+        inspect("--extra-info oci.digest").ok().stdout.trim_end(),
+        manifest["config"]["digest"]
+    );
     fails(inspect("--extra-info nosuch"), "extra info \"nosuch\" not found");
     fails(
         inspect("-o bad"),
