@@ -18,6 +18,7 @@
 mod accessor;
 mod element;
 mod field;
+mod footprint;
 mod gate;
 mod kind;
 mod pipeline;
@@ -29,6 +30,7 @@ mod tests;
 pub use accessor::{Accessor, Text, Typed, Value};
 pub use element::{Element, Layout};
 pub use field::{Annotations, Field, FieldId, FieldSettings, Flags, NewField, Settings, StaticField};
+pub use footprint::Footprint;
 pub use gate::{Gate, Verdict};
 pub use kind::{Kind, Scalar};
 pub use pipeline::{ArrayFn, ElementFn, Flow, FlushFn, Pipeline};
