@@ -26,6 +26,7 @@ mod source;
 mod template;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use accessor::{Accessor, Text, Typed, Value};
 pub use element::{Element, Layout};
@@ -36,3 +37,4 @@ pub use kind::{Kind, Scalar};
 pub use pipeline::{ArrayFn, ElementFn, Flow, FlushFn, Pipeline};
 pub use source::{Container, DataSource, FieldRef, SourceType};
 pub use template::template;
+pub use values::Values;

@@ -283,3 +283,23 @@ fn footprints_tell_sameness() {
         .write(&mut element, |out| out.extend_from_slice(b"xy"));
     assert!(!footprint.matches(&element, &saved));
 }
+
+#[test]
+fn values_move_from_one_element_to_another() {
+    let mut ds = source();
+    let ids = [("n", Scalar::Uint32), ("a", Scalar::String), ("b", Scalar::String)]
+        .map(|(name, kind)| ds.add_field(NewField::new(name, kind)).unwrap());
+    let [n, a, b] = ids.map(|id| ds.accessor(id));
+    let mut from = Element::new(ds.layout());
+    n.set_bits(&mut from, 7);
+    a.set(&mut from, b"hello").unwrap();
+    b.set(&mut from, b"world").unwrap();
+    let values = Values::take([&n, &b], &from);
+    let mut to = Element::new(ds.layout());
+    a.set(&mut to, b"kept").unwrap();
+    values.put(&mut to);
+    assert_eq!(
+        (n.bits(&to), a.text(&to), b.text(&to)),
+        (7, &b"kept"[..], &b"world"[..])
+    );
+}

@@ -363,7 +363,10 @@ fn subscribe(stream: &mut Stream, show: Show, output: &Output) {
                 Ok(Flow::Continue)
             });
         }
-        Show::Json { mut encoder, to_terminal } if array => {
+        Show::Json {
+            mut encoder,
+            to_terminal,
+        } if array => {
             pipeline.subscribe_array(priority::subscription::SINK, move |elements| {
                 out.append(|buffer| {
                     json_line(to_terminal, buffer, |buffer| encoder.encode_array(elements, buffer));
