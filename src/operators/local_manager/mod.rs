@@ -161,7 +161,6 @@ impl Instance for LocalManager {
             value_hint: hint.to_owned(),
             ..Param::new(key)
                 .alternative_key(alternative)
-                .type_hint(TypeHint::String)
                 .description(format!(
                     "{what} to filter on. Supports comma-separated list and exclusion using '!'."
                 ))
@@ -261,6 +260,11 @@ impl Instance for LocalManager {
                 );
             }
         };
+        if !self.host && self.filters_in_kernel && !collection.has_runtimes() {
+            return Err(Error::not_found("no container runtime was found, so there is nothing to trace").with_hint(
+                "start docker, say where its socket is with --docker-socketpath, or trace the whole host with --host",
+            ));
+        }
         collection.wait_initial();
         if !self.host && self.filters_in_kernel {
             let filter = collection
