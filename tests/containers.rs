@@ -76,14 +76,14 @@ fn start(options: CollectionOptions) -> Arc<Collection> {
     collection
 }
 
-static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static MESSAGES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-fn warnings(part: &str) -> usize {
-    WARNINGS
+fn messages(part: &str) -> usize {
+    MESSAGES
         .lock()
         .expect("no panic")
         .iter()
-        .filter(|warning| warning.contains(part))
+        .filter(|message| message.contains(part))
         .count()
 }
 
@@ -103,9 +103,7 @@ fn log_to_test_output() {
             event.record(&mut message);
             if event.metadata().target().starts_with("inspektor_gadget") {
                 eprintln!("{} {}", event.metadata().level(), message.0);
-                if *event.metadata().level() == tracing::Level::WARN {
-                    WARNINGS.lock().expect("no panic").push(message.0);
-                }
+                MESSAGES.lock().expect("no panic").push(message.0);
             }
         }
     }
@@ -245,6 +243,11 @@ fn names_short_lived_containers_through_a_perf_buffer() {
 
 fn sixty(buffer: HookBuffer) {
     assert_eq!(short_lived("sixty", buffer, 60).len(), 60);
+    assert_eq!(
+        messages("trying with the kernel's whole BTF"),
+        0,
+        "the list of types is complete"
+    );
 }
 
 /// Runs `count` containers one after the other; asserts that each was announced and ended under its name, and that its
@@ -349,16 +352,12 @@ fn follows_a_restart() {
     });
     assert_ne!(first.runtime.container_pid, second.runtime.container_pid);
     assert_eq!(second.mntns, namespace(container.pid(), "mnt"));
-    let kinds = loop {
-        let kinds: Vec<_> = events_of(&events, &container.name, 2)
-            .iter()
-            .map(|event| event.kind)
-            .collect();
-        if kinds[0] == ContainerEventKind::Deleted {
-            break kinds;
-        }
-    };
-    assert_eq!(kinds, [ContainerEventKind::Deleted, ContainerEventKind::Created]);
+    // The first CREATED may have come before the subscription or after.
+    let mut kinds = Vec::new();
+    while !kinds.ends_with(&["DELETED", "CREATED"]) {
+        kinds.push(events_of(&events, &container.name, 1)[0].kind.as_str());
+    }
+    assert!(kinds.len() <= 3, "{kinds:?}");
 }
 
 #[test]
@@ -405,10 +404,11 @@ fn a_process_that_leaves_its_containers_namespace_is_not_the_container() {
         let pid: u32 = line.split_whitespace().next()?.parse().ok()?;
         (namespace(pid, "mnt") != found.mntns).then_some(pid)
     });
-    assert!(matches!(
-        collection.lookup(namespace(inner, "mnt"), 0),
-        Lookup::NotContainer
-    ));
+    eventually("the decision about the inner namespace", || {
+        let answer = collection.lookup(namespace(inner, "mnt"), 0);
+        assert!(!matches!(answer, Lookup::Container(_)), "{answer:?}");
+        matches!(answer, Lookup::NotContainer).then_some(())
+    });
     assert!(matches!(collection.lookup(found.mntns, 0), Lookup::Container(c) if c.id() == container.id));
 }
 
@@ -503,10 +503,10 @@ fn survives_docker_going_away() {
     });
 
     drop(daemon);
-    eventually("the warning", || (warnings("docker went away") == 1).then_some(()));
+    eventually("the warning", || (messages("docker went away") == 1).then_some(()));
     std::thread::sleep(Duration::from_millis(1200));
     assert_eq!(names(&collection), ["one", "two"], "what is known stays known");
-    assert_eq!(warnings("docker went away"), 1, "said once");
+    assert_eq!(messages("docker went away"), 1, "said once");
 
     let _daemon = FakeDocker::start(&socket, &[b, c]);
     eventually("the new list", || {
@@ -533,7 +533,7 @@ fn does_not_wait_long_for_a_docker_that_hangs() {
     let collection = start_with(&socket, false);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(collection.containers().is_empty());
-    assert_ne!(warnings("docker did not answer within 2 seconds"), 0);
+    assert_ne!(messages("docker did not answer within 2 seconds"), 0);
     drop(collection);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
@@ -650,7 +650,7 @@ fn a_full_filter_is_said() {
         collection.generation();
         filter.overflowed().then_some(())
     });
-    assert_eq!(warnings("the mount namespace filter is full"), 1);
+    assert_eq!(messages("the mount namespace filter is full"), 1);
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub(super) fn usage(path: &[&Command]) -> String {
     if subcommands.is_empty() {
         let arguments: String = command
             .get_positionals()
+            .filter(|arg| !arg.is_hide_set())
             .map(|arg| format!(" {}", positional(arg)))
             .collect();
         let _ = writeln!(page, "  {name}{arguments} [flags]");

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command};
 use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 use tracing::warn;
 
+use super::flags;
+use super::stdout::stdout;
 use crate::containers::{
     Collection, CollectionOptions, Container, ContainerEvent, ContainerEventKind, DOCKER_SOCKET, MissingSocket,
     RuntimeKind, Selector,
@@ -22,9 +24,7 @@ use crate::{Error, Result, ResultExt};
 const TICK: Duration = Duration::from_millis(200);
 
 pub(super) fn command() -> Command {
-    let text = |name: &'static str, help: &'static str| Arg::new(name).long(name).value_name("string").help(help);
-    let switch =
-        |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    let text = |name: &'static str, help: &'static str| flags::text(name, "", help);
     Command::new("list-containers")
         .about("List all containers")
         .args([
@@ -48,7 +48,7 @@ pub(super) fn command() -> Command {
             .alias("runtime-containername"),
             text("crio-socketpath", "Unix socket of CRI-O").default_value("/run/crio/crio.sock"),
             text("docker-socketpath", "Unix socket of the Docker Engine API").default_value(DOCKER_SOCKET),
-            switch("host", "Accepted for the sake of scripts; the host is no container"),
+            flags::switch("host", "Accepted for the sake of scripts; the host is no container"),
             text(
                 "k8s-containername",
                 "Show only containers that have this name in their pod's specification",
@@ -75,21 +75,15 @@ pub(super) fn command() -> Command {
             )
             .short('r')
             .default_value("docker,containerd,cri-o,podman"),
-            Arg::new("timeout")
-                .long("timeout")
-                .value_name("int")
-                .value_parser(value_parser!(u64))
-                .help("End a watch after this many seconds; 0 means never"),
-            switch("verbose", "Log debug messages too").short('v'),
-            switch("watch", "Go on with events after the list").short('w'),
+            flags::int("timeout", "0", "End a watch after this many seconds; 0 means never"),
+            flags::switch("watch", "Go on with events after the list").short('w'),
         ])
         .arg(Arg::new("ignored").num_args(0..).hide(true))
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let arguments = Arguments::parse(matches)?;
-    let stdout = io::stdout();
-    let terminal = stdout.is_terminal();
+    let terminal = io::stdout().is_terminal();
     let stop = Arc::new(AtomicBool::new(false));
     if arguments.watch {
         // Before any thread is started: all of them inherit the mask, and only the waiter gets the signal.
@@ -97,16 +91,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     }
     let collection = Collection::start(arguments.collection.clone())?;
     collection.wait_initial();
-    let out = io::BufWriter::new(stdout.lock());
-    let result = match arguments.watch {
+    let out = io::BufWriter::new(stdout());
+    match arguments.watch {
         false => list(&collection, &arguments, terminal, out),
         true => watch(&collection, &arguments, terminal, &stop, out),
-    };
-    match result {
-        // The reader has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("writing the list of containers"),
     }
+    .context("writing the list of containers")
 }
 
 struct Arguments {
@@ -169,7 +159,11 @@ impl Arguments {
             selector,
             output: Output::parse(&text("output"), watch)?,
             watch,
-            timeout: Duration::from_secs(matches.get_one("timeout").copied().unwrap_or(0)),
+            timeout: Duration::from_secs(
+                matches
+                    .get_one::<i64>("timeout")
+                    .map_or(0, |&seconds| seconds.max(0) as u64),
+            ),
         })
     }
 }
@@ -563,7 +557,8 @@ mod tests {
     use crate::containers::{K8sInfo, RuntimeInfo};
 
     fn parse(args: &[&str]) -> Result<Arguments> {
-        let matches = command().try_get_matches_from(std::iter::once(&"list-containers").chain(args));
+        let command = flags::normalize(command());
+        let matches = command.try_get_matches_from(std::iter::once(&"list-containers").chain(args));
         Arguments::parse(&matches.expect("the flags are known"))
     }
 

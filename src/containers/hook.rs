@@ -4,24 +4,28 @@
 //! soon as all is attached.
 
 use std::ffi::c_void;
+use std::fs::File;
+use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{
-    Link, MapCore, MapFlags, MapHandle, MapType, ObjectBuilder, PerfBuffer, PerfBufferBuilder, ProgramMut, RingBuffer,
+    Link, MapCore, MapFlags, MapHandle, MapType, PerfBuffer, PerfBufferBuilder, ProgramMut, RingBuffer,
     RingBufferBuilder,
 };
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use tracing::{debug, warn};
 
 use super::filter::bpf_error;
 use super::id;
 use super::options::HookBuffer;
 use super::table::{Pending, Record, RecordKind};
+use crate::ebpf::btf::{CoreRelocations, KernelBtf, MinimalOptions, minimal};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 #[allow(
@@ -60,7 +64,21 @@ enum Reader {
 
 impl Hook {
     /// Loads and attaches the hook. `host_mntns` is the mount namespace that is not to be reported.
+    ///
+    /// Without `btf`, the kernel's own is cut down to what the programs ask for: libbpf's search in the whole takes ten times
+    /// as long as everything else.
     pub(super) fn load(host_mntns: u64, buffer: HookBuffer, btf: Option<&Path>) -> Result<Self> {
+        if btf.is_none() {
+            let minimal = MinimalBtf::of_kernel();
+            match minimal.and_then(|minimal| Self::load_with(host_mntns, buffer, &minimal.path())) {
+                Ok(hook) => return Ok(hook),
+                Err(error) => debug!("container hook: {error}; trying with the kernel's whole BTF"),
+            }
+        }
+        Self::load_with(host_mntns, buffer, btf.unwrap_or(Path::new(KernelBtf::PATH)))
+    }
+
+    fn load_with(host_mntns: u64, buffer: HookBuffer, btf: &Path) -> Result<Self> {
         let perf = match buffer {
             HookBuffer::Auto => !MapType::RingBuf.is_supported().unwrap_or(true),
             HookBuffer::Ring => false,
@@ -68,14 +86,11 @@ impl Hook {
         };
         let mut storage = MaybeUninit::uninit();
         let mut builder = skel::ContainerHookSkelBuilder::default();
-        if let Some(btf) = btf {
-            let mut objects = ObjectBuilder::default();
-            objects
-                .btf_custom_path(btf)
-                .map_err(bpf_error)
-                .context("setting the BTF of the container hook")?;
-            builder.obj_builder = objects;
-        }
+        builder
+            .obj_builder
+            .btf_custom_path(btf)
+            .map_err(bpf_error)
+            .context("setting the BTF of the container hook")?;
         let mut open = builder
             .open(&mut storage)
             .map_err(bpf_error)
@@ -198,6 +213,46 @@ impl Hook {
         Ok(Box::new(PendingMap(
             MapHandle::try_from(&self.pending).map_err(bpf_error)?,
         )))
+    }
+}
+
+/// The kernel's types that the hook's programs relocate against, in a memory file.
+struct MinimalBtf(File);
+
+impl MinimalBtf {
+    /// Every type whose layout a program asks for. One that is missing here makes loading fail, not go wrong.
+    const NAMES: [&str; 13] = [
+        "bpf_raw_tracepoint_args",
+        "cgroup",
+        "cgroup_subsys_id",
+        "cgroup_subsys_state",
+        "css_set",
+        "kernfs_node",
+        "mnt_namespace",
+        "net",
+        "ns_common",
+        "nsproxy",
+        "syscall_trace_enter",
+        "syscall_trace_exit",
+        "task_struct",
+    ];
+
+    fn of_kernel() -> Result<Self> {
+        let kernel = KernelBtf::running()?.ok_or_else(|| Error::unsupported("the kernel does not show its BTF"))?;
+        let wanted = CoreRelocations {
+            names: Self::NAMES.map(str::to_owned).into(),
+            needs_whole_kernel: false,
+        };
+        let bytes = minimal(&kernel, &wanted, MinimalOptions::default())?
+            .ok_or_else(|| Error::unsupported("some types may be in modules"))?;
+        let fd = memfd_create(c"ig-hook-btf", MFdFlags::MFD_CLOEXEC).context("creating a memory file")?;
+        let mut file = File::from(fd);
+        file.write_all(&bytes).context("writing a memory file")?;
+        Ok(Self(file))
+    }
+
+    fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
     }
 }
 

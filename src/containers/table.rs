@@ -117,6 +117,8 @@ struct Entry {
 
 struct Undecided {
     namespace: Arc<Namespace>,
+    /// Where its creator came from, unless that is the host's.
+    parent: Option<Arc<Namespace>>,
     container_id: Option<String>,
     process: Running,
     pivoted: bool,
@@ -271,10 +273,9 @@ impl Table {
     fn namespace_created(&mut self, record: &Record) {
         self.end_of_life(record.mntns, record.timestamp);
         self.begin(record, record.timestamp);
-        // A process that has been in a container all along makes no new container.
-        let parent = self.current.get(&record.parent_mntns);
-        if parent.is_some_and(|parent| parent.container().is_some()) {
-            self.decide(record.mntns, Decision::NotContainer);
+        let parent = self.current.get(&record.parent_mntns).cloned();
+        if let Some(undecided) = self.undecided.get_mut(&record.mntns) {
+            undecided.parent = parent;
         }
     }
 
@@ -295,6 +296,7 @@ impl Table {
             record.mntns,
             Undecided {
                 namespace,
+                parent: None,
                 container_id: None,
                 process: Running::default(),
                 pivoted: false,
@@ -319,6 +321,7 @@ impl Table {
             // Nobody will find out any more, and nobody shall wait for it.
             old.decide(Decision::NotContainer);
             self.decisions += 1;
+            self.judge_children(&old);
         }
         if let Some(container) = container {
             if let Some(entry) = self.containers.get_mut(container.id())
@@ -415,6 +418,13 @@ impl Table {
         let Some(undecided) = self.undecided.get(&mntns) else {
             return;
         };
+        match undecided.parent.as_ref().map(|parent| parent.decision()) {
+            // A process that has been in a container all along makes no new container.
+            Some(Some(Decision::Container(_))) => return self.decide(mntns, Decision::NotContainer),
+            // Whether it has been is not known yet.
+            Some(None) => return,
+            Some(Some(Decision::NotContainer)) | None => {}
+        }
         let Some(id) = undecided.container_id.clone() else {
             if undecided.executed {
                 debug!("mount namespace {mntns} ({}): not a container", undecided.comm);
@@ -540,6 +550,21 @@ impl Table {
         namespace.decide(decision);
         self.generation += 1;
         self.decisions += 1;
+        self.judge_children(&namespace);
+    }
+
+    /// Those who came from `parent` may have waited for its decision.
+    fn judge_children(&mut self, parent: &Arc<Namespace>) {
+        let is_child = |u: &&Undecided| u.parent.as_ref().is_some_and(|its| Arc::ptr_eq(its, parent));
+        let children: Vec<u64> = self
+            .undecided
+            .values()
+            .filter(is_child)
+            .map(|u| u.namespace.mntns())
+            .collect();
+        for mntns in children {
+            self.judge(mntns);
+        }
     }
 
     fn trim_foreign(&mut self) {

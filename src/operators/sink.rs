@@ -1,7 +1,7 @@
 //! The sink of the command line: shows events on standard output.
 //!
 //! Rows are appended to one buffer that all data sources share, so that they stay in order; it is written when the producer
-//! pauses, or when it has grown past [`FULL`]. At low rates every event is out at once, at high rates writes are large.
+//! pauses, or when it has grown past 64 KiB. At low rates every event is out at once, at high rates writes are large.
 //!
 //! A reader that went away ends the run quietly; any other write error ends it too, and is kept for the caller to report.
 

@@ -1,7 +1,7 @@
 //! Columns: one line per element, one cell per shown field.
 //!
-//! Into a pipe, every column has exactly its configured width. On a terminal the widths share the line ([`width`]). A cell
-//! never contains anything that a terminal acts on ([`cell`]).
+//! Into a pipe, every column has exactly its configured width. On a terminal the widths share the line (`width`). A cell
+//! never contains anything that a terminal acts on (`cell`).
 
 mod cell;
 mod width;

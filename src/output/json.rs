@@ -470,6 +470,27 @@ mod tests {
 
     proptest! {
         #[test]
+        fn integers_and_long_texts_come_back(
+            unsigned: u64,
+            signed: i64,
+            text in prop_oneof![".{0,40}", "[a-zA-Z\"é/ ]{0,1500}"],
+        ) {
+            let mut ds = single();
+            let fields = [
+                (add(&mut ds, "unsigned", Scalar::Uint64), unsigned.to_ne_bytes().to_vec()),
+                (add(&mut ds, "signed", Scalar::Int64), signed.to_ne_bytes().to_vec()),
+                (add(&mut ds, "text", Scalar::String), text.clone().into_bytes()),
+            ];
+            let mut element = Element::new(ds.layout());
+            for (id, value) in fields {
+                ds.accessor(id).set(&mut element, &value).unwrap();
+            }
+            let expected = serde_json::json!({"unsigned": unsigned, "signed": signed, "text": text});
+            let found: serde_json::Value = serde_json::from_str(&compact(&ds, &element)).unwrap();
+            prop_assert_eq!(found, expected);
+        }
+
+        #[test]
         fn always_valid_json_in_valid_utf8(
             text in proptest::collection::vec(any::<u8>(), 0..60),
             float: f64,

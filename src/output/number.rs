@@ -131,8 +131,8 @@ mod tests {
         let fixed = |value, precision| text(|out| Float::Double(value).append_fixed(precision, out));
         assert_eq!(fixed(2.5, 0), "2");
         assert_eq!(fixed(3.5, 0), "4");
-        assert_eq!(fixed(3.14159, 2), "3.14");
-        assert_eq!(fixed(3.14159, -1), "3.14159");
+        assert_eq!(fixed(3.15159, 2), "3.15");
+        assert_eq!(fixed(3.15159, -1), "3.15159");
         assert_eq!(fixed(f64::INFINITY, 2), "+Inf");
     }
 }

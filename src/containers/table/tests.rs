@@ -353,6 +353,25 @@ fn a_namespace_made_inside_a_container_is_not_the_container() {
 }
 
 #[test]
+fn a_namespace_made_inside_a_container_that_is_not_known_yet_is_not_the_container_either() {
+    let mut world = World::new();
+    world.record(RecordKind::Created, NS, Some("a"));
+    world.record(RecordKind::Exec, NS, Some("a"));
+    world.record_from(RecordKind::Created, NS + 1, NS, Some("a"));
+    world.record(RecordKind::Exec, NS + 1, Some("a"));
+    world.record_from(RecordKind::Created, NS + 2, NS + 1, None);
+    world.record(RecordKind::Exec, NS + 2, None);
+    assert_eq!((world.name(NS, 0).as_str(), world.name(NS + 1, 0).as_str()), ("?", "?"));
+    world.known("a", "web", true);
+    assert_eq!(
+        (world.name(NS, 0).as_str(), world.name(NS + 1, 0).as_str()),
+        ("web", "-")
+    );
+    assert_eq!(world.name(NS + 2, 0), "-");
+    assert_eq!(world.table.containers()[0].mntns, NS);
+}
+
+#[test]
 fn an_initial_container_needs_no_record() {
     let mut world = World::new();
     let (set, _keep) = world.filter(Selector::container("web"));

@@ -97,7 +97,7 @@ fn k9_to_k12_values() {
     ds.accessor(negative).set_bits(&mut element, -31i64 as u64);
     ds.accessor(plain).set(&mut element, &2.5f64.to_ne_bytes()).unwrap();
     ds.accessor(precise)
-        .set(&mut element, &3.14159f64.to_ne_bytes())
+        .set(&mut element, &3.15159f64.to_ne_bytes())
         .unwrap();
     ds.accessor(bytes).set(&mut element, &[1, 2, 3]).unwrap();
     ds.accessor(flag).set_bits(&mut element, 1);
@@ -105,7 +105,7 @@ fn k9_to_k12_values() {
     let cells = row(&table(&ds, "", None), &element);
     assert_eq!(
         cells,
-        "0xFF       0x-1F      2          3.14       <3 bytes>  true       <2 bytes> "
+        "0xFF       0x-1F      2          3.15       <3 bytes>  true       <2 bytes> "
     );
     let zero = Element::new(ds.layout());
     let cells = row(&table(&ds, "hex,precise,flag,bytes", None), &zero);

@@ -2,6 +2,8 @@
 //!
 //! The rules are those of YAML 1.1 as libyaml and its Go port apply them.
 
+use std::borrow::Cow;
+
 /// Where a value stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
@@ -155,7 +157,10 @@ fn means_something_else(text: &str) -> bool {
         Some(b'.') => matches!(text, ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF") || is_float(text),
         Some(b'+' | b'-' | b'0'..=b'9') => {
             let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-            let digits = text.replace('_', "");
+            let digits = match text.contains('_') {
+                true => Cow::Owned(text.replace('_', "")),
+                false => Cow::Borrowed(text),
+            };
             matches!(unsigned, ".inf" | ".Inf" | ".INF")
                 || is_time(text)
                 || is_integer(&digits)
