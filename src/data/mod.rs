@@ -23,6 +23,7 @@ mod gate;
 mod kind;
 mod pipeline;
 mod source;
+mod stream;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -36,5 +37,6 @@ pub use gate::{Gate, Verdict};
 pub use kind::{Kind, Scalar};
 pub use pipeline::{ArrayFn, ElementFn, Flow, FlushFn, Pipeline};
 pub use source::{Container, DataSource, FieldRef, SourceType};
+pub use stream::{Demand, RecordIds, Stream};
 pub use template::template;
 pub use values::Values;

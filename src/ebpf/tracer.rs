@@ -17,7 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::buffer::drain::{Served, drain, drain_rest};
 use super::buffer::{BufferSettings, Reader, reader};
 use crate::data::{Element, Gate, Layout, Pipeline, Verdict};
-use crate::operators::StopSignal;
+use crate::stop::StopSignal;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// How long a tracer waits at its end for records that are still held back.
