@@ -1,5 +1,7 @@
 //! Registries: a real one, TLS, and answers that no decent one gives.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod hostile;
 mod http;
 mod real;
