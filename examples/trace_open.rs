@@ -25,7 +25,7 @@ fn main() -> inspektor_gadget::Result<()> {
     })?;
 
     // Loaded and attached; detached when dropped.
-    let running = gadget.start()?;
+    let mut running = gadget.start()?;
     running.wait(Some(Duration::from_secs(10)));
     for loss in running.stop()?.losses() {
         eprintln!("{}: lost {}: {}", loss.source, loss.count, loss.place);

@@ -29,13 +29,11 @@ impl ExecProbe {
         let object = dir.path().join("exec_probe.bpf.o");
         compile(&object);
         let mut open = ObjectBuilder::default().open_file(&object).expect("the probe opens");
-        let mut map = open
-            .maps_mut()
+        open.maps_mut()
             .find(|map| map.name() == "filter")
-            .expect("the probe's filter map");
-        map.reuse_fd(filter.as_fd())
+            .expect("the probe's filter map")
+            .reuse_fd(filter.as_fd())
             .expect("the filter is compatible with a gadget's map");
-        drop(map);
         let loaded = open.load().expect("the probe loads");
         let program = loaded
             .progs_mut()
