@@ -2,6 +2,7 @@
 //!
 //! `cargo build --example trace_open && sudo target/debug/examples/trace_open`
 
+use std::io::{Write, stdout};
 use std::time::Duration;
 
 use inspektor_gadget::gadget::Gadget;
@@ -20,8 +21,18 @@ fn main() -> inspektor_gadget::Result<()> {
     let comm = open.field("proc.comm")?.str()?;
     let fname = open.field("fname")?.str()?;
     let error = open.field("error")?.str()?;
+    let stop = gadget.stop_signal();
     gadget.subscribe("open", ["proc.comm", "fname", "error"], move |event| {
-        println!("{} {} {}", comm.get(event), fname.get(event), error.get(event));
+        let line = writeln!(
+            stdout(),
+            "{} {} {}",
+            comm.get(event),
+            fname.get(event),
+            error.get(event)
+        );
+        if line.is_err() {
+            stop.request(); // nobody reads any more
+        }
     })?;
 
     // Loaded and attached; detached when dropped.

@@ -25,5 +25,6 @@ pub mod image;
 pub mod metadata;
 pub mod operators;
 pub mod output;
+pub mod stop;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};

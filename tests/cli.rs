@@ -320,7 +320,6 @@ fn results_that_cannot_be_written_are_a_failure() {
 }
 
 #[test]
-#[ignore = "needs the image commands"]
 fn image_commands_count_their_arguments() {
     for (line, error) in [
         (
@@ -348,7 +347,6 @@ fn image_commands_count_their_arguments() {
 }
 
 #[test]
-#[ignore = "needs `ig run`, and root"]
 fn run_without_an_image() {
     let page = succeeds("run");
     assert_eq!(page, succeeds("run --help"));

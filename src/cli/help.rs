@@ -31,6 +31,7 @@ pub(super) fn usage(path: &[&Command]) -> String {
         let arguments: String = command
             .get_positionals()
             .filter(|arg| !arg.is_hide_set())
+            .filter(|arg| !arg.is_hide_set())
             .map(|arg| format!(" {}", positional(arg)))
             .collect();
         let _ = writeln!(page, "  {name}{arguments} [flags]");
@@ -95,10 +96,10 @@ fn visible_subcommands(command: &Command) -> Vec<&Command> {
     commands
 }
 
-/// A positional argument in the usage line: the value name as it is, else the id, in brackets when it may be left out.
+/// A positional argument in the usage line: the value names as they are, else the id, in brackets when it may be left out.
 fn positional(arg: &Arg) -> String {
-    match arg.get_value_names().and_then(|names| names.first()) {
-        Some(name) => name.to_string(),
+    match arg.get_value_names() {
+        Some(names) => names.join(" "),
         None if arg.is_required_set() => arg.get_id().to_string(),
         None => format!("[{}]", arg.get_id()),
     }

@@ -2,7 +2,7 @@
 //!
 //! The frame reads from outside like the upstream program (cobra and pflag): the same texts for wrong flags and arguments,
 //! the same shape of help pages, the same log lines; inside it is clap. A command is a `command()` that describes it and a
-//! `run()` that does it, and one line in [`root`]. Results go to [`stdout`], everything else to standard error; the exit
+//! `run()` that does it, and one line in `root`. Results go to `stdout`, everything else to standard error; the exit
 //! status is 0 or 1.
 
 mod completion;

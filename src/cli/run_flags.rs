@@ -89,9 +89,9 @@ const FLAGS: &[Flag] = &[
     switch(NONE, OCI_STORE_USER, "false", "Use the user's image store (~/.ig/oci-store) instead of the system's (/var/lib/ig/oci-store)"),
     text(NONE, "file", "", "Run what this manifest (a path or an http(s) URL) describes").short('f'),
 
-    list(OCI, "allowed-gadgets", "", "Run only images that match one of these patterns"),
-    list(OCI, "annotate", "", "Set annotations: data-source:key=value or data-source.field:key=value"),
-    text(OCI, "authfile", "/var/lib/ig/config.json", "Read registry credentials from this file"),
+    list(OCI, "allowed-gadgets", "", "Run only these images: references, repository@digest, or prefixes followed by *"),
+    list(OCI, "annotate", "", "Change the metadata: data-source:key=value or data-source.field:key=value"),
+    text(OCI, "authfile", "/var/lib/ig/config.json", "File with the registries' credentials, in Docker's format"),
     switch(OCI, "disallow-pulling", "false", "Run only images that are on this machine"),
     list(OCI, "insecure-registries", "", "Talk plain HTTP to these registries"),
     list(OCI, "notation-certificates", "", "Certificates for verifying notation signatures"),
@@ -99,20 +99,20 @@ const FLAGS: &[Flag] = &[
     list(OCI, "public-keys", PUBLIC_KEY, "Public keys for verifying cosign signatures"),
     text(OCI, "pull", "missing", "When to ask the registry for the image").one_of(&["always", "missing", "never"]),
     switch(OCI, "validate-metadata", "true", "Accepted for compatibility: a run always checks the metadata"),
-    switch(OCI, "verify-image", "true", "Refuse images that cannot be verified"),
+    switch(OCI, "verify-image", "true", "Refuse images that are neither bundled nor just built from a path"),
 
     text(EBPF, "buffer-kind", "auto", "Kind of the buffer that carries events out of the kernel").one_of(&["auto", "ring", "perf"]),
     text(EBPF, "buffer-size", "", "Size of that buffer in bytes, for perf on each CPU; suffixes K, M and G are powers of 1024"),
 
-    text(CONTAINERS, "containerd-namespace", "k8s.io", "Namespace of containerd to look for containers in"),
-    text(CONTAINERS, "containerd-socketpath", "/run/containerd/containerd.sock", "Socket of containerd"),
-    text(CONTAINERS, "crio-socketpath", "/run/crio/crio.sock", "Socket of CRI-O"),
+    text(CONTAINERS, "containerd-namespace", "k8s.io", "Namespace of containerd to look for containers in (not in this version)"),
+    text(CONTAINERS, "containerd-socketpath", "/run/containerd/containerd.sock", "Socket of containerd (not in this version)"),
+    text(CONTAINERS, "crio-socketpath", "/run/crio/crio.sock", "Socket of CRI-O (not in this version)"),
     text(CONTAINERS, "docker-socketpath", "/run/docker.sock", "Socket of docker"),
     switch(CONTAINERS, "enrich-with-k8s-apiserver", "false", "Ask the Kubernetes API server about pods"),
     text(CONTAINERS, "kubeconfig", "", "Configuration for the Kubernetes API server"),
-    text(CONTAINERS, "podman-socketpath", "/run/podman/podman.sock", "Socket of podman"),
+    text(CONTAINERS, "podman-socketpath", "/run/podman/podman.sock", "Socket of podman (not in this version)"),
     text(CONTAINERS, "runtime-protocol", "internal", "Protocol to talk to container runtimes with").one_of(&["internal", "cri"]),
-    text(CONTAINERS, "runtimes", "docker,containerd,cri-o,podman", "Container runtimes to ask, separated by commas").short('r'),
+    text(CONTAINERS, "runtimes", "docker,containerd,cri-o,podman", "Container runtimes to ask, separated by commas; this version can ask docker").short('r'),
 
     text("operator.env.", "env-vars", "", "Environment variables to add to each event"),
     list("operator.socketenricher.", "socket-enricher-fields", "cwd=512,exepath=512", "Optional fields of sockets' processes and their sizes: `field0=size,field1=size,...`"),
@@ -143,7 +143,9 @@ pub(super) fn command() -> Command {
     let args = params::args(&self::params(), &[]).unwrap_or_default();
     Command::new("run")
         .about("Run a gadget")
-        .long_about("Run a gadget\n\nName a gadget's image to see its flags too: ig run GADGET --help")
+        .long_about("Run a gadget\n\nGADGET is the name of an image, or the path of a source that is built first: `.`, `./mygadget`, `./x.bpf.c`. An image \
+             that is neither bundled nor just built from a path runs only with --verify-image=false.\n\nA gadget adds flags of its own: \
+             `ig run GADGET --help` shows them.")
         .args(args)
         .arg(Arg::new("image").value_name("GADGET").num_args(0..))
 }
@@ -158,7 +160,7 @@ pub(super) fn params() -> Vec<Param> {
             alias: flag.alias,
             type_hint: TypeHint::parse(flag.hint),
             default: flag.default.to_owned(),
-            description: flag.help.to_owned(),
+            description: described(flag),
             possible_values: flag.values.iter().map(ToString::to_string).collect(),
             ..Param::default()
         })
@@ -184,6 +186,14 @@ pub(super) fn check(values: &ParamValues) -> Result<()> {
         }
     }
     buffer_size(values).map(drop)
+}
+
+/// The help text, honest about what this version lacks.
+fn described(flag: &Flag) -> String {
+    match NOT_YET.iter().any(|(key, _)| *key == flag.key) {
+        true => format!("{} (not in this version)", flag.help),
+        false => flag.help.to_owned(),
+    }
 }
 
 fn same(hint: &str, value: &str, default: &str) -> bool {

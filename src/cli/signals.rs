@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::operators::StopSignal;
+use crate::stop::StopSignal;
 use crate::{Result, ResultExt};
 
 /// Takes interrupts from when it is made.

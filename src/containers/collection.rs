@@ -138,6 +138,11 @@ impl Collection {
         }
     }
 
+    /// Whether there is a container runtime to ask. Without one no container is ever known.
+    pub fn has_runtimes(&self) -> bool {
+        !self.threads.is_empty()
+    }
+
     /// The running containers, ordered by id.
     pub fn containers(&self) -> Vec<Arc<Container>> {
         self.shared.update(|table| table.containers())

@@ -97,6 +97,19 @@ impl Element {
         };
     }
 
+    /// Writes many slots with one copy: `bytes` is appended, and each of `spans` (slot, start, length) says which part of it is
+    /// whose.
+    pub(super) fn write_slots(&mut self, bytes: &[u8], spans: &[(u32, u32, u32)]) {
+        let base = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(bytes);
+        for (slot, start, len) in spans {
+            self.slots[*slot as usize] = Span {
+                start: base + start,
+                len: *len,
+            };
+        }
+    }
+
     /// Bytes of memory that the element keeps.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()

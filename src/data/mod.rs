@@ -18,19 +18,25 @@
 mod accessor;
 mod element;
 mod field;
+mod footprint;
 mod gate;
 mod kind;
 mod pipeline;
 mod source;
+mod stream;
 mod template;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use accessor::{Accessor, Text, Typed, Value};
 pub use element::{Element, Layout};
 pub use field::{Annotations, Field, FieldId, FieldSettings, Flags, NewField, Settings, StaticField};
+pub use footprint::Footprint;
 pub use gate::{Gate, Verdict};
 pub use kind::{Kind, Scalar};
 pub use pipeline::{ArrayFn, ElementFn, Flow, FlushFn, Pipeline};
 pub use source::{Container, DataSource, FieldRef, SourceType};
+pub use stream::{Demand, RecordIds, Stream};
 pub use template::template;
+pub use values::Values;

@@ -253,3 +253,53 @@ fn bitfields_are_cut_out_of_the_bytes_they_share() {
     assert!(read("flag").bool(&element));
     assert_eq!(ds.field("low").unwrap().u32().unwrap().get(&element), 0b101);
 }
+
+#[test]
+fn footprints_tell_sameness() {
+    let mut ds = source();
+    ds.add_static_fields(
+        12,
+        &["a", "b", "c"].map(|name| {
+            let offset = (name.as_bytes()[0] - b'a') as u32 * 4;
+            member(name, Scalar::Uint32.into(), offset, 4)
+        }),
+    )
+    .unwrap();
+    let text = ds.add_field(NewField::new("text", Scalar::String)).unwrap();
+    let of = |name: &str| ds.field(name).unwrap().any();
+    let footprint = Footprint::of(&[of("a"), of("b"), of("text")]);
+    let mut element = Element::new(ds.layout());
+    let mut saved = Vec::new();
+    assert!(!footprint.matches(&element, &saved), "nothing was saved yet");
+    ds.accessor(text).write(&mut element, |out| out.extend_from_slice(b"x"));
+    footprint.save(&element, &mut saved);
+    assert!(footprint.matches(&element, &saved));
+    of("c").set_bits(&mut element, 1);
+    assert!(footprint.matches(&element, &saved), "c is no part of it");
+    of("b").set_bits(&mut element, 1);
+    assert!(!footprint.matches(&element, &saved));
+    of("b").set_bits(&mut element, 0);
+    ds.accessor(text)
+        .write(&mut element, |out| out.extend_from_slice(b"xy"));
+    assert!(!footprint.matches(&element, &saved));
+}
+
+#[test]
+fn values_move_from_one_element_to_another() {
+    let mut ds = source();
+    let ids = [("n", Scalar::Uint32), ("a", Scalar::String), ("b", Scalar::String)]
+        .map(|(name, kind)| ds.add_field(NewField::new(name, kind)).unwrap());
+    let [n, a, b] = ids.map(|id| ds.accessor(id));
+    let mut from = Element::new(ds.layout());
+    n.set_bits(&mut from, 7);
+    a.set(&mut from, b"hello").unwrap();
+    b.set(&mut from, b"world").unwrap();
+    let values = Values::take([&n, &b], &from);
+    let mut to = Element::new(ds.layout());
+    a.set(&mut to, b"kept").unwrap();
+    values.put(&mut to);
+    assert_eq!(
+        (n.bits(&to), a.text(&to), b.text(&to)),
+        (7, &b"kept"[..], &b"world"[..])
+    );
+}

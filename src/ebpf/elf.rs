@@ -44,7 +44,8 @@ impl<'a> GadgetElf<'a> {
             return Err(Error::invalid(format!(
                 "the eBPF layer is an ELF object for machine {}, not for eBPF",
                 machine.0
-            )));
+            ))
+            .with_hint("rebuild the image with `ig image build`"));
         }
         let section = |name: &str| file.section_by_name(name).and_then(|section| section.data().ok());
         let btf = section(".BTF").filter(|data| !data.is_empty()).ok_or_else(|| {

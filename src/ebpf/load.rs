@@ -59,6 +59,16 @@ impl EbpfObject {
         let kind = options.buffers.kind()?;
         let custom_btf = self.custom_btf(kind)?;
         let mut left_out: Vec<String> = Vec::new();
+        for program in self.programs() {
+            // libbpf would refuse the whole object for it, with fewer words.
+            match program.target.check(&program.name) {
+                Err(error) if program.optional.is_some() => {
+                    say_left_out(program, &error);
+                    left_out.push(program.name.clone());
+                }
+                checked => checked?,
+            }
+        }
         loop {
             let mut object = open(self.bytes(), custom_btf.as_ref().map(CustomBtf::path).as_deref())?;
             self.set_variables(&mut object, options)?;

@@ -106,9 +106,11 @@ impl Markers {
             Some(_) => {}
         }
         if btf.find(BtfKind::Struct, event).is_none() {
-            return Err(Error::not_found(format!(
-                "finding struct {event:?} in eBPF object: not found"
-            )));
+            return Err(
+                Error::not_found(format!("finding struct {event:?} in eBPF object: not found")).with_hint(format!(
+                    "define `struct {event}` in the program, or name the struct of the events in GADGET_TRACER"
+                )),
+            );
         }
         let tracer = Tracer {
             name: name.to_owned(),
@@ -139,7 +141,9 @@ impl Markers {
 }
 
 fn missing_map(map: &str) -> Error {
-    Error::not_found(format!("map {map:?} not found in eBPF object"))
+    Error::not_found(format!("map {map:?} not found in eBPF object")).with_hint(format!(
+        "define the map in the program, for events with GADGET_TRACER_MAP({map}, 1024 * 256)"
+    ))
 }
 
 /// Whether `t` is a global variable of type pointer to const void.

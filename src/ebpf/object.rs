@@ -14,10 +14,9 @@ use super::fields::{EnumValues, struct_fields};
 use super::markers::{MapClass, Markers};
 use super::params::{EbpfParam, ParamOverride};
 use super::print;
-use crate::data::{Container, DataSource, Flow, NewField, Scalar, Settings, SourceType};
+use crate::data::{Container, DataSource, Flow, NewField, RecordIds, Scalar, Settings, SourceType, Stream};
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, TypeHint};
-use crate::operators::{Context, RecordIds, Stream, priority};
 use crate::{Error, Result, ResultExt};
 
 /// Prefix of the full names of an object's parameters.
@@ -41,7 +40,7 @@ pub struct ProgramInfo {
 pub struct TracerSource {
     /// Name of the map that carries the events.
     pub map: String,
-    /// Index of the stream in the context.
+    /// Index of the stream.
     pub stream: usize,
     /// The struct that an event begins with.
     pub container: Container,
@@ -71,12 +70,12 @@ pub struct EbpfObject {
 }
 
 impl EbpfObject {
-    /// Analyses `bytes` and registers its data sources in `context`.
-    pub fn instantiate(bytes: Arc<[u8]>, config: &Arc<Config>, context: &mut Context) -> Result<Self> {
-        Self::new(bytes, config, context).context("initializing ebpf gadget")
+    /// Analyses `bytes` and adds its data sources to `streams`.
+    pub fn instantiate(bytes: Arc<[u8]>, config: &Arc<Config>, streams: &mut Vec<Stream>) -> Result<Self> {
+        Self::new(bytes, config, streams).context("initializing ebpf gadget")
     }
 
-    fn new(bytes: Arc<[u8]>, config: &Arc<Config>, context: &mut Context) -> Result<Self> {
+    fn new(bytes: Arc<[u8]>, config: &Arc<Config>, streams: &mut Vec<Stream>) -> Result<Self> {
         let elf = GadgetElf::parse(&bytes)?;
         let btf = Btf::parse(elf.btf)?;
         let open = open(&bytes, None)?;
@@ -127,11 +126,11 @@ impl EbpfObject {
             enums: Vec::new(),
             markers,
         };
-        object.register(&btf, config, context)?;
+        object.register(&btf, config, streams)?;
         Ok(object)
     }
 
-    fn register(&mut self, btf: &Btf<'_>, config: &Arc<Config>, context: &mut Context) -> Result<()> {
+    fn register(&mut self, btf: &Btf<'_>, config: &Arc<Config>, streams: &mut Vec<Stream>) -> Result<()> {
         let mut enums: HashMap<TypeId, EnumValues> = HashMap::new();
         let mut enum_fields = Vec::new();
         for tracer in &self.markers.tracers {
@@ -157,16 +156,16 @@ impl EbpfObject {
             };
             self.tracers.push(TracerSource {
                 map: tracer.map.clone(),
-                stream: context.streams.len(),
+                stream: streams.len(),
                 container,
             });
             for (index, id) in &fields.enums {
                 if let Some(values) = EnumValues::read(btf, *id) {
                     enums.insert(*id, values);
-                    enum_fields.push((context.streams.len(), first + index, *id));
+                    enum_fields.push((streams.len(), first + index, *id));
                 }
             }
-            context.streams.push(Stream {
+            streams.push(Stream {
                 record,
                 ..Stream::new(source)
             });
@@ -177,7 +176,7 @@ impl EbpfObject {
             EnumValues::prefer_kernel(&mut enums, &kernel.parse()?);
         }
         for (stream, index, id) in enum_fields {
-            let source = &mut context.streams[stream].source;
+            let source = &mut streams[stream].source;
             let Some(field) = source.fields().nth(index).map(|(id, _)| id) else {
                 continue;
             };
@@ -200,16 +199,16 @@ impl EbpfObject {
         Ok(())
     }
 
-    /// Subscribes the conversions of enums to text.
-    pub fn prepare(&mut self, context: &mut Context) {
+    /// Subscribes the conversions of enums to text at `priority`.
+    pub fn prepare(&mut self, streams: &mut [Stream], priority: i32) {
         for field in self.enums.drain(..) {
-            let stream = &mut context.streams[field.stream];
+            let stream = &mut streams[field.stream];
             if !stream.demand.wants(field.target) {
                 continue;
             }
             let source = stream.source.accessor(field.source);
             let target = stream.source.accessor(field.target);
-            stream.pipeline.subscribe(priority::subscription::EBPF, move |element| {
+            stream.pipeline.subscribe(priority, move |element| {
                 let value = source.bits(element);
                 target.write(element, |out| field.values.format(value, &field.separator, out));
                 Ok(Flow::Continue)

@@ -87,7 +87,8 @@ impl Log {
             source_line: log
                 .iter()
                 .rev()
-                .find_map(|line| line.strip_prefix("; "))
+                .filter_map(|line| line.strip_prefix("; "))
+                .find(|line| !line.trim_start().starts_with('@'))
                 .map(str::to_owned),
         })
     }

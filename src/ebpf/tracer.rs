@@ -4,6 +4,7 @@
 //! known whose it is.
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::buffer::drain::{Served, drain, drain_rest};
 use super::buffer::{BufferSettings, Reader, reader};
 use crate::data::{Element, Gate, Layout, Pipeline, Verdict};
-use crate::operators::StopSignal;
+use crate::stop::StopSignal;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// How long a tracer waits at its end for records that are still held back.
@@ -182,11 +183,15 @@ fn run(
         failed: 0,
     }));
     let records = Rc::clone(&flow);
-    let opened = reader(
-        &setup.map,
-        &setup.settings,
-        Box::new(move |record| records.borrow_mut().record(record)),
-    );
+    let stop = setup.stop.clone();
+    let on_record = move |record: &[u8]| {
+        // The caller is libbpf, through which nothing may unwind.
+        let result = catch_unwind(AssertUnwindSafe(|| records.borrow_mut().record(record)));
+        if result.is_err() {
+            stop.fail(Error::new(ErrorKind::Other, "a subscriber of events panicked"));
+        }
+    };
+    let opened = reader(&setup.map, &setup.settings, Box::new(on_record));
     let mut reader = match opened {
         Ok(reader) => {
             // The receiver waits for exactly this.

@@ -38,7 +38,8 @@ use crate::operators::formatters::Formatters;
 use crate::operators::local_manager::{ContainerSource, LocalManager};
 use crate::operators::uidgid::UidGidResolver;
 use crate::operators::ustack::UserStacks;
-use crate::operators::{Context, Instance, StopSignal, priority};
+use crate::operators::{Context, Instance, priority};
+use crate::stop::StopSignal;
 use crate::{Error, Result, ResultExt};
 
 /// Makes a [`Gadget`] of an image.
@@ -109,7 +110,7 @@ impl GadgetBuilder<'_> {
         let mut objects = self.image.ebpf();
         let object = match objects.next() {
             None => None,
-            Some(bytes) => Some(EbpfObject::instantiate(bytes.into(), &config, &mut context)?),
+            Some(bytes) => Some(EbpfObject::instantiate(bytes.into(), &config, &mut context.streams)?),
         };
         if objects.next().is_some() {
             return Err(Error::unsupported(

@@ -12,7 +12,8 @@ use crate::ebpf::object::EbpfObject;
 use crate::ebpf::tracer::{Tracer, TracerCounts, TracerSetup};
 use crate::ebpf::{LoadOptions, Loaded};
 use crate::metadata::params::ParamValues;
-use crate::operators::{Instance, KernelFilter, StopSignal};
+use crate::operators::{Instance, KernelFilter, priority};
+use crate::stop::StopSignal;
 use crate::{Result, ResultExt};
 
 /// How often a run looks whether the kernel's filter is still large enough.
@@ -128,7 +129,7 @@ impl Gadget {
             instance.demand(&mut self.context);
         }
         if let Some(object) = &mut self.object {
-            object.prepare(&mut self.context);
+            object.prepare(&mut self.context.streams, priority::subscription::EBPF);
         }
         for instance in &mut self.instances {
             let name = instance.name();

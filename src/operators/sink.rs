@@ -363,7 +363,10 @@ fn subscribe(stream: &mut Stream, show: Show, output: &Output) {
                 Ok(Flow::Continue)
             });
         }
-        Show::Json { encoder, to_terminal } if array => {
+        Show::Json {
+            mut encoder,
+            to_terminal,
+        } if array => {
             pipeline.subscribe_array(priority::subscription::SINK, move |elements| {
                 out.append(|buffer| {
                     json_line(to_terminal, buffer, |buffer| encoder.encode_array(elements, buffer));
@@ -371,7 +374,10 @@ fn subscribe(stream: &mut Stream, show: Show, output: &Output) {
                 Ok(Flow::Continue)
             });
         }
-        Show::Json { encoder, to_terminal } => pipeline.subscribe(priority::subscription::SINK, move |element| {
+        Show::Json {
+            mut encoder,
+            to_terminal,
+        } => pipeline.subscribe(priority::subscription::SINK, move |element| {
             out.append(|buffer| json_line(to_terminal, buffer, |buffer| encoder.encode(element, buffer)));
             Ok(Flow::Continue)
         }),

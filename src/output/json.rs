@@ -2,8 +2,9 @@
 //!
 //! The output is always valid JSON in valid UTF-8, whatever bytes an event carries.
 
+use super::memo::Memo;
 use super::number::{self, Float};
-use super::plan::Plan;
+use super::plan::{Plan, Position};
 use super::scan;
 use super::tree::{self, Node};
 use crate::data::{Accessor, DataSource, Element, FieldId, Kind, Scalar, SourceType};
@@ -12,9 +13,14 @@ use crate::data::{Accessor, DataSource, Element, FieldId, Kind, Scalar, SourceTy
 #[derive(Debug)]
 pub struct Encoder {
     plan: Plan<Value>,
+    /// The parts of the plan that are worth keeping from element to element, in order.
+    memos: Vec<Memo>,
     fields: Vec<FieldId>,
     pretty: bool,
 }
+
+/// Objects of at least this many values are kept from element to element.
+const WORTH_KEEPING: usize = 4;
 
 impl Encoder {
     /// One value per line without spaces.
@@ -40,11 +46,18 @@ impl Encoder {
         let mut compiler = Compiler {
             source,
             plan: &mut plan,
+            memos: Vec::new(),
             pretty,
         };
         compiler.indent(depth);
-        compiler.object(&nodes, depth);
-        Self { plan, fields, pretty }
+        compiler.object(&nodes, depth, true);
+        let memos = compiler.memos;
+        Self {
+            plan,
+            memos,
+            fields,
+            pretty,
+        }
     }
 
     /// The fields that are read.
@@ -54,12 +67,21 @@ impl Encoder {
 
     /// Appends one element.
     #[inline]
-    pub fn encode(&self, element: &Element, out: &mut Vec<u8>) {
-        self.plan.run(out, |value, out| value.append(element, out));
+    pub fn encode(&mut self, element: &Element, out: &mut Vec<u8>) {
+        let plan = &self.plan;
+        let write = |value: &Value, out: &mut Vec<u8>| value.append(element, out);
+        let mut done = Position::default();
+        for memo in &mut self.memos {
+            plan.run_part(done, memo.from, out, write);
+            done = memo.to;
+            let (from, to) = (memo.from, memo.to);
+            memo.append(element, out, |out| plan.run_part(from, to, out, write));
+        }
+        plan.run_part(done, plan.position(), out, write);
     }
 
     /// Appends a batch as one JSON array.
-    pub fn encode_array(&self, elements: &[Element], out: &mut Vec<u8>) {
+    pub fn encode_array(&mut self, elements: &[Element], out: &mut Vec<u8>) {
         if elements.is_empty() {
             out.extend_from_slice(b"[]");
             return;
@@ -83,11 +105,12 @@ impl Encoder {
 struct Compiler<'a> {
     source: &'a DataSource,
     plan: &'a mut Plan<Value>,
+    memos: Vec<Memo>,
     pretty: bool,
 }
 
 impl Compiler<'_> {
-    fn object(&mut self, nodes: &[Node<'_>], depth: usize) {
+    fn object(&mut self, nodes: &[Node<'_>], depth: usize, root: bool) {
         self.plan.text("{");
         self.line_break();
         for (i, node) in nodes.iter().enumerate() {
@@ -99,13 +122,25 @@ impl Compiler<'_> {
             append_string(node.field.name().as_bytes(), false, self.plan.text_mut());
             self.plan.text(if self.pretty { ": " } else { ":" });
             match &node.children {
-                Some(children) => self.object(children, depth + 1),
+                Some(children) if root => self.kept_object(children, depth + 1),
+                Some(children) => self.object(children, depth + 1, false),
                 None => self.value(node, depth + 1),
             }
         }
         self.line_break();
         self.indent(depth);
         self.plan.text("}");
+    }
+
+    /// An object whose text is kept from element to element if it is large enough.
+    fn kept_object(&mut self, nodes: &[Node<'_>], depth: usize) {
+        let from = self.plan.position();
+        self.object(nodes, depth, false);
+        let to = self.plan.position();
+        let accessors: Vec<Accessor> = self.plan.values(from, to).map(|value| value.accessor).collect();
+        if accessors.len() >= WORTH_KEEPING {
+            self.memos.push(Memo::new(from, to, &accessors));
+        }
     }
 
     fn value(&mut self, node: &Node<'_>, depth: usize) {
@@ -390,7 +425,7 @@ mod tests {
             ds.accessor(a).set_bits(&mut element, value);
             element
         });
-        let text = |encoder: Encoder, elements: &[Element]| {
+        let text = |mut encoder: Encoder, elements: &[Element]| {
             let mut out = Vec::new();
             encoder.encode_array(elements, &mut out);
             String::from_utf8(out).unwrap()
@@ -512,7 +547,7 @@ mod tests {
             for (id, value) in fields {
                 ds.accessor(id).set(&mut element, &value).unwrap();
             }
-            for encoder in [Encoder::compact(&ds), Encoder::pretty(&ds)] {
+            for mut encoder in [Encoder::compact(&ds), Encoder::pretty(&ds)] {
                 let mut out = Vec::new();
                 encoder.encode(&element, &mut out);
                 if to_terminal {

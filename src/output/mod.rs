@@ -10,6 +10,7 @@
 pub mod columns;
 pub mod fields;
 pub mod json;
+mod memo;
 pub mod mode;
 pub(crate) mod number;
 mod plan;

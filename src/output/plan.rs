@@ -14,6 +14,13 @@ struct Step<V> {
     value: V,
 }
 
+/// A place in a plan.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Position {
+    step: usize,
+    text: usize,
+}
+
 impl<V> Plan<V> {
     pub(super) fn new() -> Self {
         Self {
@@ -40,15 +47,40 @@ impl<V> Plan<V> {
         });
     }
 
+    /// The end of the plan so far, as a place where a part of it may begin or end.
+    pub(super) fn position(&self) -> Position {
+        Position {
+            step: self.steps.len(),
+            text: self.text.len(),
+        }
+    }
+
+    /// The values between two positions.
+    pub(super) fn values(&self, from: Position, to: Position) -> impl Iterator<Item = &V> {
+        self.steps[from.step..to.step].iter().map(|step| &step.value)
+    }
+
     /// Appends one element's text; `write` appends a value.
     #[inline]
-    pub(super) fn run(&self, out: &mut Vec<u8>, mut write: impl FnMut(&V, &mut Vec<u8>)) {
-        let mut start = 0;
-        for step in &self.steps {
+    pub(super) fn run(&self, out: &mut Vec<u8>, write: impl FnMut(&V, &mut Vec<u8>)) {
+        self.run_part(Position::default(), self.position(), out, write);
+    }
+
+    /// Appends the part of one element's text between two positions.
+    #[inline]
+    pub(super) fn run_part(
+        &self,
+        from: Position,
+        to: Position,
+        out: &mut Vec<u8>,
+        mut write: impl FnMut(&V, &mut Vec<u8>),
+    ) {
+        let mut start = from.text;
+        for step in &self.steps[from.step..to.step] {
             out.extend_from_slice(&self.text[start..step.end]);
             start = step.end;
             write(&step.value, out);
         }
-        out.extend_from_slice(&self.text[start..]);
+        out.extend_from_slice(&self.text[start..to.text]);
     }
 }

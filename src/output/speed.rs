@@ -44,9 +44,9 @@ fn nanoseconds_per_event() {
         .unwrap();
     let mut element = Element::new(ds.layout());
     testing::fill(&ds, &mut element, &serde_json::from_str(line).unwrap());
-    let compact = json::Encoder::compact(&ds);
+    let mut compact = json::Encoder::compact(&ds);
     let json = measure("trace_open, all fields, json", |out| compact.encode(&element, out));
-    let pretty = json::Encoder::pretty(&ds);
+    let mut pretty = json::Encoder::pretty(&ds);
     measure("trace_open, all fields, jsonpretty", |out| pretty.encode(&element, out));
     let mut yaml = yaml::Encoder::new(&ds);
     measure("trace_open, all fields, yaml", |out| yaml.encode(&element, out));

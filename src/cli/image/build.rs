@@ -17,28 +17,44 @@ const PULL_VALUES: [&str; 3] = ["always", "missing", "never"];
 pub(super) fn command() -> Command {
     Command::new("build")
         .about("Build a gadget image")
+        .long_about(
+            "Build a gadget image\n\nPATH is a directory with program.bpf.c and, if wanted, gadget.yaml and build.yaml, or a single *.bpf.c file. \
+             It is compiled for amd64 and arm64, and the image goes into the store. Only clang is needed.",
+        )
         .arg(positional("PATH"))
         .args(arguments())
 }
 
 fn arguments() -> [Arg; 10] {
     [
-        switch("btfgen", "Enable btfgen"),
-        text("btfhub-archive", "", "Path to the location of the btfhub-archive files"),
-        text("builder-image", DEFAULT_BUILDER_IMAGE, "Builder image to use"),
+        switch("btfgen", "Add the BTF of kernels that have none (not in this version)"),
+        text("btfhub-archive", "", "Directory of the BTF files for --btfgen"),
+        text(
+            "builder-image",
+            DEFAULT_BUILDER_IMAGE,
+            "Accepted for compatibility: no builder image is needed",
+        ),
         text(
             "builder-image-pull",
             "always",
-            "Specify when the builder image should be pulled [always, missing, never]",
+            "Accepted for compatibility, as --builder-image [always, missing, never]",
         ),
-        text("file", BUILD_FILE, "Path to build.yaml").short('f'),
-        switch("local", "Build using local tools").short('l'),
-        text("output", "", "Path to a folder to store generated files while building").short('o'),
-        text("tag", "", "Name for the built image (format name:tag)").short('t'),
-        switch("update-metadata", "Update the metadata according to the eBPF code"),
+        text("file", BUILD_FILE, "Read this file in place of PATH/build.yaml").short('f'),
+        switch("local", "Accepted for compatibility: builds always use the local clang").short('l'),
+        text(
+            "output",
+            "",
+            "Keep the compiled objects in this directory, which must exist",
+        )
+        .short('o'),
+        text("tag", "", "Name of the image, with or without registry and tag").short('t'),
+        switch(
+            "update-metadata",
+            "Create gadget.yaml, or add to it what the program has and it has not",
+        ),
         switch(
             "validate-metadata",
-            "Validate the metadata file before building the gadget image",
+            "Refuse a gadget.yaml that does not fit the program",
         )
         .default_value("true"),
     ]

@@ -10,7 +10,7 @@ use crate::{Error, Result, ResultExt};
 
 pub(super) fn command() -> Command {
     Command::new("export")
-        .about("Export the SRC_IMAGE images to DST_FILE")
+        .about("Write gadget images of the store to an archive")
         .override_usage("ig image export SRC_IMAGE [SRC_IMAGE n] DST_FILE [flags]")
         .arg(
             Arg::new("ARGS")

@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Result, ResultExt};
 
 pub(super) fn command() -> Command {
     Command::new("import")
-        .about("Import images from SRC_FILE")
+        .about("Read gadget images from an archive into the store")
         .arg(positional("SRC_FILE"))
         .arg(
             Arg::new("output")

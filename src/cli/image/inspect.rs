@@ -27,7 +27,7 @@ pub(super) fn command() -> Command {
     // The table's keys are checked by a test, so that there are always flags.
     let flags = params::args(&gadget_params(), &[]).unwrap_or_default();
     Command::new("inspect")
-        .about("Inspect a gadget image")
+        .about("Show what a gadget image contains")
         .arg(positional("IMAGE"))
         .arg(text("extra-info", "", "Show only this piece of information"))
         .arg(text(

@@ -19,7 +19,7 @@ const DEFAULT_WIDTH: usize = 80;
 pub(super) fn command() -> Command {
     Command::new("list")
         .visible_alias("ls")
-        .about("List gadget images on the host")
+        .about("List the gadget images in the store")
         .arg(
             Arg::new("no-trunc")
                 .long("no-trunc")

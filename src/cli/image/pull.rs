@@ -9,7 +9,7 @@ use crate::{Result, ResultExt};
 
 pub(super) fn command() -> Command {
     Command::new("pull")
-        .about("Pull the specified image from a remote registry")
+        .about("Copy a gadget image from its registry to the store")
         .arg(positional("IMAGE"))
         .args(registry_args())
 }

@@ -9,7 +9,7 @@ use crate::{Result, ResultExt};
 
 pub(super) fn command() -> Command {
     Command::new("push")
-        .about("Push the specified image to a remote registry")
+        .about("Copy a gadget image from the store to its registry")
         .arg(positional("IMAGE"))
         .args(registry_args())
 }

@@ -9,7 +9,7 @@ use crate::{Result, ResultExt};
 pub(super) fn command() -> Command {
     Command::new("remove")
         .visible_alias("rm")
-        .about("Remove local gadget image")
+        .about("Remove a gadget image from the store")
         .arg(positional("IMAGE"))
 }
 

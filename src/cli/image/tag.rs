@@ -8,7 +8,7 @@ use crate::{Result, ResultExt};
 
 pub(super) fn command() -> Command {
     Command::new("tag")
-        .about("Tag the local SRC_IMAGE image with the DST_IMAGE")
+        .about("Give a stored gadget image another name")
         .arg(positional("SRC_IMAGE"))
         .arg(positional("DST_IMAGE"))
 }

@@ -16,6 +16,9 @@ use crate::{Error, Result, ResultExt};
 /// The target that means: load, but do not attach.
 pub const DISABLED: &str = "gadget_program_disabled";
 
+const SECTIONS: &str = "this version attaches tracepoint/GROUP/NAME, raw_tracepoint/NAME, tp_btf/NAME, kprobe/FUNCTION and \
+     kretprobe/FUNCTION";
+
 /// Where a program is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Section {
@@ -88,6 +91,16 @@ impl Section {
     fn unsupported(reason: String) -> Self {
         Section::Unsupported { reason }
     }
+
+    /// Refuses what [`attach`] could not attach, for the program `name`.
+    pub(super) fn check(&self, name: &str) -> Result<()> {
+        match self {
+            Section::Unsupported { reason } => {
+                Err(Error::unsupported(format!("{reason} for program {name:?}")).with_hint(SECTIONS))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Attaches a loaded program. `None` when it is disabled. The program is detached when the link is dropped.
@@ -102,7 +115,7 @@ pub fn attach(program: &ProgramMut<'_>, section: &Section) -> Result<Option<Link
         Section::RawTracepoint { name } => raw_tracepoint::attach(program, name).map(Some),
         Section::TpBtf { name } => tp_btf::attach(program, name).map(Some),
         Section::Kprobe { symbol, on_return } => kprobe::attach(program, symbol, *on_return).map(Some),
-        Section::Unsupported { reason } => Err(Error::unsupported(format!("{reason} for program {name:?}"))),
+        Section::Unsupported { .. } => section.check(&name).map(|()| None),
     });
     drop(log);
     result.with_context(|| format!("attaching eBPF program {name:?}"))

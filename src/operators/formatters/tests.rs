@@ -161,7 +161,7 @@ fn t8_and_t9_endpoints() {
     prepare(&mut context, &mut instances);
     let stream = &mut context.streams[0];
     let column = stream.source.accessor(stream.source.find("ep.endpoint").unwrap());
-    let encoder = Encoder::compact(&stream.source);
+    let mut encoder = Encoder::compact(&stream.source);
     let mut event = |address: &[u8], port: u16, protocol: u16, version: u8| {
         let mut record = address.to_vec();
         record.resize(16, 0);

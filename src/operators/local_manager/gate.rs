@@ -48,6 +48,8 @@ pub(super) struct ContainerGate {
     mntns: (usize, usize),
     /// Byte offset of the boot-time timestamp in a record.
     timestamp: Option<usize>,
+    /// The verdict about the container of the last record, which most records share.
+    last: Option<(Arc<Container>, bool)>,
     held: VecDeque<Held>,
     held_bytes: usize,
     lost: u64,
@@ -68,6 +70,7 @@ impl ContainerGate {
             cache: LookupCache::default(),
             mntns,
             timestamp,
+            last: None,
             held: VecDeque::new(),
             held_bytes: 0,
             lost: 0,
@@ -94,20 +97,23 @@ impl Gate for ContainerGate {
     fn admit(&mut self, record: &[u8]) -> Verdict {
         let mntns = read(record, self.mntns.0, self.mntns.1);
         let at = self.timestamp.map_or(0, |offset| read(record, offset, 8));
-        let container = match self.cache.lookup(&self.collection, mntns, at) {
-            Lookup::Container(container) => Some(&**container),
-            Lookup::NotContainer | Lookup::Unknown => None,
+        let selected = match self.cache.lookup(&self.collection, mntns, at) {
+            Lookup::Container(container) => match &self.last {
+                Some((last, selected)) if Arc::ptr_eq(last, container) => *selected,
+                _ => {
+                    let selected = self.selection.selects(Some(container));
+                    self.last = Some((Arc::clone(container), selected));
+                    selected
+                }
+            },
+            Lookup::NotContainer | Lookup::Unknown => self.selection.selects(None),
             Lookup::Undecided(namespace) => {
                 let namespace = Arc::clone(namespace);
                 self.hold(namespace, record);
                 return Verdict::Held;
             }
         };
-        if self.selection.selects(container) {
-            Verdict::Pass
-        } else {
-            Verdict::Drop
-        }
+        if selected { Verdict::Pass } else { Verdict::Drop }
     }
 
     #[inline]

@@ -15,7 +15,7 @@ use self::fields::{ContainerField, add_container_fields};
 use self::gate::{ContainerGate, Selection};
 use super::{Context, Instance, KernelFilter, RecordIds, Stream, priority};
 use crate::containers::{Collection, Container, Lookup, LookupCache, MntnsFilter, Selector};
-use crate::data::{Accessor, Element, FieldId, Flow};
+use crate::data::{Accessor, Element, FieldId, Flow, Values};
 use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
 
@@ -134,6 +134,7 @@ impl LocalManager {
             netns: of.netns,
             timestamp: of.timestamp,
             targets,
+            last: None,
         };
         stream
             .pipeline
@@ -160,7 +161,6 @@ impl Instance for LocalManager {
             value_hint: hint.to_owned(),
             ..Param::new(key)
                 .alternative_key(alternative)
-                .type_hint(TypeHint::String)
                 .description(format!(
                     "{what} to filter on. Supports comma-separated list and exclusion using '!'."
                 ))
@@ -260,6 +260,11 @@ impl Instance for LocalManager {
                 );
             }
         };
+        if !self.host && self.filters_in_kernel && !collection.has_runtimes() {
+            return Err(Error::not_found("no container runtime was found, so there is nothing to trace").with_hint(
+                "start docker, say where its socket is with --docker-socketpath, or trace the whole host with --host",
+            ));
+        }
         collection.wait_initial();
         if !self.host && self.filters_in_kernel {
             let filter = collection
@@ -305,6 +310,8 @@ struct Enricher {
     netns: Option<Accessor>,
     timestamp: Option<Accessor>,
     targets: Vec<(Accessor, ContainerField)>,
+    /// The fields of the last container, which most events share.
+    last: Option<(Arc<Container>, Values)>,
 }
 
 impl Enricher {
@@ -315,8 +322,15 @@ impl Enricher {
         if mntns != 0
             && let Lookup::Container(container) = self.cache.lookup(&self.collection, mntns, at)
         {
-            for (target, field) in &self.targets {
-                field.write(container, target, element);
+            match &self.last {
+                Some((last, values)) if Arc::ptr_eq(last, container) => values.put(element),
+                _ => {
+                    for (target, field) in &self.targets {
+                        field.write(container, target, element);
+                    }
+                    let values = Values::take(self.targets.iter().map(|(target, _)| target), element);
+                    self.last = Some((Arc::clone(container), values));
+                }
             }
         } else if netns != 0 {
             self.enrich_by_netns(netns, element);

@@ -1,0 +1,71 @@
+//! Streams: a data source with everything that is attached to it.
+
+use std::collections::HashSet;
+
+use super::field::FieldId;
+use super::gate::Gate;
+use super::pipeline::Pipeline;
+use super::source::DataSource;
+
+/// A data source with what is subscribed to it and which of its fields somebody reads.
+pub struct Stream {
+    /// The data source.
+    pub source: DataSource,
+    /// Its subscribers.
+    pub pipeline: Pipeline,
+    /// The fields that are read by a sink, a filter or another operator.
+    pub demand: Demand,
+    /// Decides about raw records, if something has to.
+    pub gate: Option<Box<dyn Gate>>,
+    /// Where the ids are by which records belong to containers.
+    pub record: RecordIds,
+}
+
+/// Where a stream's raw records carry what containers are found by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordIds {
+    /// Byte offset and size of the mount namespace id.
+    pub mntns: Option<(usize, usize)>,
+    /// Byte offset of the 8-byte boot-time timestamp.
+    pub timestamp: Option<usize>,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream")
+            .field("source", &self.source)
+            .field("pipeline", &self.pipeline)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    /// A stream that nobody reads yet.
+    pub fn new(source: DataSource) -> Self {
+        Self {
+            source,
+            pipeline: Pipeline::default(),
+            demand: Demand::default(),
+            gate: None,
+            record: RecordIds::default(),
+        }
+    }
+}
+
+/// The fields of a data source that somebody reads.
+#[derive(Clone, Debug, Default)]
+pub struct Demand {
+    fields: HashSet<FieldId>,
+}
+
+impl Demand {
+    /// Notes that `field` is read.
+    pub fn add(&mut self, field: FieldId) {
+        self.fields.insert(field);
+    }
+
+    /// Whether `field` is read.
+    pub fn wants(&self, field: FieldId) -> bool {
+        self.fields.contains(&field)
+    }
+}
