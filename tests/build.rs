@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use inspektor_gadget::build::{BuildEvent, BuildOptions, Built, Target, build_gadget};
+use inspektor_gadget::ebpf::btf::BtfKind;
 use inspektor_gadget::ebpf::inspect::object::ObjectFile;
 
 /// A tracer in the smallest C that has everything a build looks at.
@@ -114,7 +115,7 @@ char LICENSE[] SEC("license") = "GPL";
             object
                 .btf
                 .unwrap()
-                .variable("gadget_tracer_open___events___event")
+                .find(BtfKind::Var, "gadget_tracer_open___events___event")
                 .is_some()
         );
     }

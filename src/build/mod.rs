@@ -9,6 +9,7 @@
 
 pub mod clang;
 pub mod headers;
+pub mod metadata;
 mod pack;
 mod pipeline;
 mod source;

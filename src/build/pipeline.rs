@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use super::clang::{self, Target};
+use super::metadata::{self, Metadata};
 use super::source::{Source, os_error};
 use super::{headers, strip};
 use crate::ebpf::inspect::object::ObjectFile;
-use crate::gadget::metadata::{self, Metadata};
 use crate::{Error, Result, ResultExt};
 
 /// What to build, and how.

@@ -61,10 +61,7 @@ impl<'a> GadgetElf<'a> {
                 continue;
             };
             let section_name = section.name().unwrap_or_default();
-            let is_data = [".rodata", ".data", ".bss"]
-                .iter()
-                .any(|prefix| section_name.starts_with(prefix));
-            if !is_data || symbol.size() == 0 || !symbol.is_global() || name.is_empty() {
+            if !is_data_section(section_name) || symbol.size() == 0 || !symbol.is_global() || name.is_empty() {
                 continue;
             }
             let (offset, size) = (symbol.address() as usize, symbol.size() as usize);
@@ -94,6 +91,14 @@ impl<'a> GadgetElf<'a> {
             variables,
         })
     }
+}
+
+/// Whether the variables of the section `name` become a map of that name.
+pub(super) fn is_data_section(name: &str) -> bool {
+    [".rodata", ".data", ".bss"].iter().any(|kind| {
+        name.strip_prefix(kind)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 #[cfg(test)]

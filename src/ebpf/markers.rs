@@ -149,7 +149,7 @@ fn missing_map(map: &str) -> Error {
 /// Whether `t` is a global variable of type pointer to const void.
 fn is_marker(btf: &Btf<'_>, t: &BtfType<'_>) -> bool {
     t.kind == BtfKind::Var
-        && t.var_linkage() == 1
+        && t.is_global()
         && btf.get(t.target()).is_some_and(|pointer| {
             pointer.kind == BtfKind::Ptr
                 && btf

@@ -20,7 +20,6 @@
 //! ```
 
 mod annotate;
-pub mod metadata;
 mod run;
 
 use std::sync::Arc;

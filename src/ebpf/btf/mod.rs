@@ -119,9 +119,9 @@ impl<'a> BtfType<'a> {
         self.word(2)
     }
 
-    /// Linkage of a VAR: 0 static, 1 global.
-    pub fn var_linkage(&self) -> u32 {
-        self.word(0)
+    /// Whether other objects can see this VAR.
+    pub fn is_global(&self) -> bool {
+        self.word(0) == 1
     }
 
     fn word(&self, index: usize) -> u32 {
@@ -292,6 +292,37 @@ impl<'a> Btf<'a> {
         of.records::<3>().map(|[type_id, offset, size]| (type_id, offset, size))
     }
 
+    /// Names and types of the variables in the section `name`; none if there is no such section.
+    pub fn section_variables(&self, name: &str) -> Vec<(&'a str, TypeId)> {
+        self.find(BtfKind::Datasec, name)
+            .iter()
+            .flat_map(|section| self.variables(section))
+            .filter_map(|(id, ..)| self.get(id).filter(|variable| variable.kind == BtfKind::Var))
+            .map(|variable| (self.name(&variable), variable.target()))
+            .collect()
+    }
+
+    /// Bytes that a value of the type takes; `None` for what has no size, and for more than 4 GiB.
+    pub fn size_of(&self, id: TypeId) -> Option<u32> {
+        let (mut id, mut count) = (id, 1_u32);
+        for _ in 0..MAX_DEPTH {
+            let t = self.resolve(id)?;
+            match t.kind {
+                BtfKind::Array => {
+                    count = count.checked_mul(t.array_len())?;
+                    id = t.array_element();
+                }
+                // Of eBPF, whatever compiles it.
+                BtfKind::Ptr => return count.checked_mul(8),
+                BtfKind::Int | BtfKind::Struct | BtfKind::Union | BtfKind::Enum | BtfKind::Float | BtfKind::Enum64 => {
+                    return count.checked_mul(t.size());
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+
     /// Follows typedefs and qualifiers. `None` for void, for missing types and for chains that are too long.
     pub fn resolve(&self, id: TypeId) -> Option<BtfType<'a>> {
         let mut current = self.get(id)?;
@@ -367,10 +398,30 @@ mod tests {
                         btf.members(&t).for_each(drop);
                         btf.enumerators(&t);
                         btf.resolve(t.id);
+                        btf.size_of(t.id);
+                        btf.section_variables(btf.name(&t));
                     }
                 }
             }
         }
+    }
+
+    #[test]
+    fn knows_the_sizes_of_values() {
+        let mut b = Builder::default();
+        let int = b.int("unsigned int", 4, 0);
+        let row = b.array(int, 3);
+        let typedef = b.typedef("row_t", row);
+        let rows = b.array(typedef, 5);
+        let pointer = b.pointer(int);
+        let pointers = b.array(pointer, 2);
+        let s = b.structure("s", 24, &[]);
+        let many = b.array(rows, u32::MAX);
+        let variable = b.variable("v", int, 1);
+        let bytes = b.build();
+        let btf = Btf::parse(&bytes).unwrap();
+        let sizes = [int, rows, pointers, s, many, variable, 0, 99].map(|id| btf.size_of(id));
+        assert_eq!(sizes, [Some(4), Some(60), Some(16), Some(24), None, None, None, None]);
     }
 
     #[test]

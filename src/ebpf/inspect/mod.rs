@@ -3,10 +3,10 @@
 //! Everything here is a pure function of the object's bytes, which may come from anywhere: no input makes it panic, recurse
 //! without bound or call into the kernel.
 
-pub mod btf;
 mod disasm;
 mod graph;
 mod helpers;
+pub mod maps;
 pub mod object;
 
 use std::collections::BTreeMap;
@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use self::graph::Uses;
-use self::object::{ObjectFile, map_type_name};
+use self::maps::map_type_name;
+use self::object::ObjectFile;
 use crate::{Error, Result};
 
 /// How much text the listings of all programs may take together, in bytes. Functions that many programs share appear in each.

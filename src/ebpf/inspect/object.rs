@@ -10,7 +10,9 @@ use object::{
     SymbolIndex, SymbolKind, elf,
 };
 
-use super::btf::{Btf, Kind};
+use super::maps::Map;
+use crate::ebpf::btf::Btf;
+use crate::ebpf::elf::is_data_section;
 use crate::{Error, Result, ResultExt};
 
 /// More maps than any object has.
@@ -30,21 +32,6 @@ pub struct ObjectFile<'a> {
     /// The types, unless the object has none.
     pub btf: Option<Btf<'a>>,
     code: HashMap<usize, Code<'a>>,
-}
-
-/// A map as the object declares it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Map {
-    /// The kernel's number of the map type.
-    pub map_type: u32,
-    /// Bytes of a key.
-    pub key_size: u32,
-    /// Bytes of a value.
-    pub value_size: u32,
-    /// BTF type id of the key; 0 if not declared.
-    pub key_type: u32,
-    /// BTF type id of the value; 0 if not declared.
-    pub value_type: u32,
 }
 
 /// A program: where its instructions are.
@@ -188,13 +175,8 @@ impl<'a> ObjectFile<'a> {
         for section in file.sections().filter(|section| section.size() > 0) {
             let Ok(name) = section.name() else { continue };
             if is_data_section(name) {
-                let map = Map {
-                    map_type: 2,
-                    key_size: 4,
-                    value_size: u32::try_from(section.size()).unwrap_or(u32::MAX),
-                    ..Map::default()
-                };
-                self.maps.insert(name.to_owned(), map);
+                let size = u32::try_from(section.size()).unwrap_or(u32::MAX);
+                self.maps.insert(name.to_owned(), Map::of_variables(size));
             }
         }
     }
@@ -206,15 +188,10 @@ impl<'a> ObjectFile<'a> {
             return Err(Error::invalid(format!("more than {MAX_MAPS} maps")));
         }
         for (name, ty) in declared {
-            self.maps.insert(name.to_owned(), declared_map(btf, ty));
+            self.maps.insert(name.to_owned(), Map::declared(btf, ty));
         }
         if !btf.section_variables(".kconfig").is_empty() {
-            let map = Map {
-                map_type: 2,
-                key_size: 4,
-                ..Map::default()
-            };
-            self.maps.insert(".kconfig".to_owned(), map);
+            self.maps.insert(".kconfig".to_owned(), Map::of_variables(0));
         }
         Ok(())
     }
@@ -428,48 +405,8 @@ impl<'a> ObjectFile<'a> {
     }
 }
 
-/// A map as the members of its declaration describe it: `int (*type)[N]` for numbers, `T *key` for types.
-fn declared_map(btf: &Btf<'_>, ty: u32) -> Map {
-    let mut map = Map::default();
-    let Kind::Struct { members, .. } = &btf.resolve(ty).kind else {
-        return map;
-    };
-    // A declaration has some ten members.
-    for member in members.iter().take(64) {
-        let Kind::Ptr(target) = btf.resolve(member.ty).kind else {
-            continue;
-        };
-        let number = match btf.resolve(target).kind {
-            Kind::Array { len, .. } => len,
-            _ => 0,
-        };
-        match member.name {
-            "type" => map.map_type = number,
-            "key_size" => map.key_size = number,
-            "value_size" => map.value_size = number,
-            "key" => {
-                map.key_type = target;
-                map.key_size = btf.size(target).unwrap_or(0);
-            }
-            "value" => {
-                map.value_type = target;
-                map.value_size = btf.size(target).unwrap_or(0);
-            }
-            _ => {}
-        }
-    }
-    map
-}
-
 fn damaged(error: object::Error) -> Error {
     Error::from_source(crate::ErrorKind::InvalidInput, error)
-}
-
-fn is_data_section(name: &str) -> bool {
-    [".rodata", ".data", ".bss"].iter().any(|kind| {
-        name.strip_prefix(kind)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
 }
 
 fn is_executable(flags: SectionFlags) -> bool {
@@ -478,48 +415,4 @@ fn is_executable(flags: SectionFlags) -> bool {
 
 fn is_hidden(flags: SymbolFlags<object::SectionIndex, SymbolIndex>) -> bool {
     matches!(flags, SymbolFlags::Elf { st_other, .. } if st_other.visibility() == elf::STV_HIDDEN)
-}
-
-/// The name that a map type has in listings.
-pub fn map_type_name(map_type: u32) -> String {
-    const NAMES: [&str; 34] = [
-        "UnspecifiedMap",
-        "Hash",
-        "Array",
-        "ProgramArray",
-        "PerfEventArray",
-        "PerCPUHash",
-        "PerCPUArray",
-        "StackTrace",
-        "CGroupArray",
-        "LRUHash",
-        "LRUCPUHash",
-        "LPMTrie",
-        "ArrayOfMaps",
-        "HashOfMaps",
-        "DevMap",
-        "SockMap",
-        "CPUMap",
-        "XSKMap",
-        "SockHash",
-        "CGroupStorage",
-        "ReusePortSockArray",
-        "PerCPUCGroupStorage",
-        "Queue",
-        "Stack",
-        "SkStorage",
-        "DevMapHash",
-        "StructOpsMap",
-        "RingBuf",
-        "InodeStorage",
-        "TaskStorage",
-        "BloomFilter",
-        "UserRingbuf",
-        "CgroupStorage",
-        "Arena",
-    ];
-    match NAMES.get(map_type as usize) {
-        Some(name) => (*name).to_owned(),
-        None => format!("MapType({map_type})"),
-    }
 }

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::ebpf::inspect::btf::{Btf, Kind};
-use crate::ebpf::inspect::object::{Map, ObjectFile, map_type_name};
+use crate::ebpf::btf::{Btf, BtfKind, BtfType, TypeId};
+use crate::ebpf::inspect::maps::{Map, map_type_name};
+use crate::ebpf::inspect::object::ObjectFile;
 use crate::metadata::yaml::{self, Node, Value};
 use crate::{Error, Result, ResultExt};
 
@@ -195,50 +196,51 @@ fn not_found(kind: &str, name: &str) -> Error {
     Error::invalid(format!("{kind} {name:?} not found in eBPF object"))
 }
 
+/// The type, if it is one of that kind.
+fn of_kind<'a>(btf: &Btf<'a>, id: TypeId, kind: BtfKind) -> Option<BtfType<'a>> {
+    btf.get(id).filter(|t| t.kind == kind)
+}
+
 /// Checks that `name` is a variable whose value can be set before a program is loaded and that the compiler did not fold.
 fn check_param(btf: Option<&Btf<'_>>, name: &str) -> Result<()> {
-    let (btf, (mut ty, global)) = btf
-        .and_then(|btf| Some((btf, btf.variable(name)?)))
+    let (btf, variable) = btf
+        .and_then(|btf| Some((btf, btf.find(BtfKind::Var, name)?)))
         .ok_or_else(|| Error::invalid(format!("variable {name:?} not found in eBPF object: not found")))?;
-    if !global {
+    if !variable.is_global() {
         return Err(Error::invalid(format!("{name:?} is not a global variable")));
     }
+    let mut id = variable.target();
     // The qualifiers of an array belong to its elements. Damaged types may contain themselves, hence the bound.
     for _ in 0..8 {
-        let Kind::Array { element, .. } = btf.get(ty).kind else {
+        let Some(array) = of_kind(btf, id, BtfKind::Array) else {
             break;
         };
-        ty = element;
+        id = array.array_element();
     }
-    let Kind::Const(inner) = btf.get(ty).kind else {
-        return Err(Error::invalid(format!("{name:?} is not const")));
-    };
-    match btf.get(inner).kind {
-        Kind::Volatile(_) => Ok(()),
-        _ => Err(Error::invalid(format!("{name:?} is not volatile"))),
+    let constant = of_kind(btf, id, BtfKind::Const).ok_or_else(|| Error::invalid(format!("{name:?} is not const")))?;
+    match of_kind(btf, constant.target(), BtfKind::Volatile) {
+        Some(_) => Ok(()),
+        None => Err(Error::invalid(format!("{name:?} is not volatile"))),
     }
 }
 
 /// What the macros of the gadget API declare in an object: the rest of the marker variables' names.
 fn markers(btf: &Btf<'_>, prefix: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    for ty in btf.types() {
-        let (Kind::Var { ty: id, global }, Some(rest)) = (&ty.kind, ty.name.strip_prefix(prefix)) else {
+    for variable in btf.types().filter(|t| t.kind == BtfKind::Var) {
+        let name = btf.name(&variable);
+        let Some(rest) = name.strip_prefix(prefix) else {
             continue;
         };
-        let wrong = |what: &str| Err(Error::invalid(format!("{:?} is {what}", ty.name)));
-        if !global {
-            return wrong("not a global variable");
+        let wrong = |what: &str| Error::invalid(format!("{name:?} is {what}"));
+        if !variable.is_global() {
+            return Err(wrong("not a global variable"));
         }
-        let Kind::Ptr(target) = btf.get(*id).kind else {
-            return wrong("not a pointer");
-        };
-        let Kind::Const(target) = btf.get(target).kind else {
-            return wrong("not const");
-        };
-        let Kind::Void = btf.get(target).kind else {
-            return wrong("not a const void pointer");
-        };
+        let pointer = of_kind(btf, variable.target(), BtfKind::Ptr).ok_or_else(|| wrong("not a pointer"))?;
+        let constant = of_kind(btf, pointer.target(), BtfKind::Const).ok_or_else(|| wrong("not const"))?;
+        if btf.get(constant.target()).is_some() {
+            return Err(wrong("not a const void pointer"));
+        }
         found.push(rest.to_owned());
     }
     Ok(found)
@@ -313,10 +315,14 @@ fn populate(root: &mut Entries, object: &ObjectFile<'_>) -> Result<()> {
 }
 
 fn struct_members(btf: &Btf<'_>, name: &str) -> Result<Vec<String>> {
-    let members = btf
-        .struct_members(name)
+    let event = btf
+        .find(BtfKind::Struct, name)
         .ok_or_else(|| Error::invalid(format!("finding struct {name:?} in eBPF object: not found")))?;
-    Ok(members.iter().map(|member| member.name.to_owned()).collect())
+    Ok(member_names(btf, &event).collect())
+}
+
+fn member_names<'a>(btf: &Btf<'a>, of: &BtfType<'a>) -> impl Iterator<Item = String> {
+    btf.members(of).map(|member| member.name.to_owned())
 }
 
 fn find_map<'a>(object: &'a ObjectFile<'_>, name: &str) -> Result<&'a Map> {
@@ -347,15 +353,15 @@ fn map_iterator(marker: &str, btf: &Btf<'_>, object: &ObjectFile<'_>) -> Result<
         ("key", map.key_type, map.key_size),
         ("value", map.value_type, map.value_size),
     ] {
-        let Kind::Struct { size, members } = &btf.get(ty).kind else {
+        let Some(record) = of_kind(btf, ty, BtfKind::Struct) else {
             return Err(Error::invalid(format!("map {map_name:?} {what} is not a struct")));
         };
-        if *size != map_size {
+        if record.size() != map_size {
             return Err(Error::invalid(format!(
                 "key/value sizes of map {map_name:?} does not match size of structs"
             )));
         }
-        names.extend(members.iter().map(|member| member.name.to_owned()));
+        names.extend(member_names(btf, &record));
     }
     Ok((name.to_owned(), names))
 }
