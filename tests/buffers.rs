@@ -96,7 +96,6 @@ fn losses_of_a_tiny_perf_buffer_are_counted_exactly() {
 }
 
 #[test]
-#[ignore = "what a perf buffer loses after the last record that it had room for is not counted"]
 fn losses_at_the_end_of_a_run_are_counted_exactly() {
     losses("perf", 50_000, &opens(50_000, 50_000));
 }

@@ -1,24 +1,48 @@
 //! Reading perf buffers.
+//!
+//! Opened through libbpf's raw interface, because the kernel says in a record how much was lost only once there is room for
+//! one: what was lost at the very end is known from the event's own counter alone (Linux 6.0), which has to be asked for when
+//! the buffer is opened.
 
-use std::cell::{Cell, RefCell};
-use std::os::fd::BorrowedFd;
-use std::rc::Rc;
+use std::ffi::{c_int, c_void};
+use std::io::Read;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
+use std::ptr::{NonNull, null};
 
-use libbpf_rs::{MapCore, MapHandle, PerfBuffer, PerfBufferBuilder};
+use libbpf_rs::{MapCore, MapHandle};
+use libbpf_sys::{
+    LIBBPF_PERF_EVENT_CONT, bpf_perf_event_ret, perf_buffer, perf_buffer__buffer_cnt, perf_buffer__buffer_fd,
+    perf_buffer__consume_buffer, perf_buffer__epoll_fd, perf_buffer__free, perf_buffer__new_raw, perf_event_attr,
+    perf_event_header, size_t,
+};
 
 use super::{OnRecord, Reader, page_size};
 use crate::{Error, ErrorKind, Result};
 
-#[derive(Default)]
-struct Counters {
-    records: Cell<usize>,
-    bytes: Cell<u64>,
-    lost: Cell<u64>,
+// Of the kernel's linux/perf_event.h.
+const PERF_TYPE_SOFTWARE: u32 = 1;
+const PERF_COUNT_SW_BPF_OUTPUT: u64 = 10;
+const PERF_SAMPLE_RAW: u64 = 1 << 10;
+const PERF_FORMAT_LOST: u64 = 1 << 4;
+const PERF_RECORD_LOST: u32 = 2;
+const PERF_RECORD_SAMPLE: u32 = 9;
+
+/// What libbpf hands to the callback.
+struct Sink {
+    on_record: OnRecord,
+    records: usize,
+    bytes: u64,
+    /// As far as lost records tell.
+    lost: u64,
 }
 
 pub(super) struct PerfReader {
-    perf: PerfBuffer<'static>,
-    counters: Rc<Counters>,
+    buffer: NonNull<perf_buffer>,
+    /// Owned; libbpf holds a pointer to it as long as `buffer` lives.
+    sink: NonNull<Sink>,
+    /// Whether the events count what they lose.
+    counts_lost: bool,
     capacity: usize,
     /// The CPU whose buffer is read next, so that a busy one does not starve the others.
     next_cpu: usize,
@@ -26,57 +50,156 @@ pub(super) struct PerfReader {
 
 impl PerfReader {
     pub(super) fn new(map: &MapHandle, pages: usize, on_record: OnRecord) -> Result<Self> {
-        let counters = Rc::new(Counters::default());
-        let (for_samples, for_losses) = (Rc::clone(&counters), Rc::clone(&counters));
-        let on_record = RefCell::new(on_record);
-        let perf = PerfBufferBuilder::new(map)
-            .pages(pages)
-            .sample_cb(move |_cpu, record: &[u8]| {
-                for_samples.records.set(for_samples.records.get() + 1);
-                for_samples.bytes.set(for_samples.bytes.get() + record.len() as u64);
-                (on_record.borrow_mut())(record);
-            })
-            .lost_cb(move |_cpu, count| for_losses.lost.set(for_losses.lost.get().saturating_add(count)))
-            .build()
-            .map_err(|error| {
-                Error::new(
+        let sink = Box::new(Sink {
+            on_record,
+            records: 0,
+            bytes: 0,
+            lost: 0,
+        });
+        let sink = NonNull::from(Box::leak(sink));
+        let opened = open(map, pages, sink, PERF_FORMAT_LOST)
+            .map(|buffer| (buffer, true))
+            // Before 6.0 the format is unknown.
+            .or_else(|_| open(map, pages, sink, 0).map(|buffer| (buffer, false)));
+        match opened {
+            Ok((buffer, counts_lost)) => Ok(Self {
+                buffer,
+                sink,
+                counts_lost,
+                capacity: pages * page_size() as usize,
+                next_cpu: 0,
+            }),
+            Err(error) => {
+                // SAFETY: the pointer came from `Box::leak` above, and no buffer exists that could use it.
+                drop(unsafe { Box::from_raw(sink.as_ptr()) });
+                Err(Error::new(
                     ErrorKind::Io,
                     format!("opening perf buffer {:?} of {pages} pages: {error}", map.name()),
                 )
-                .with_hint("use a smaller --buffer-size")
-            })?;
-        Ok(Self {
-            perf,
-            counters,
-            capacity: pages * page_size() as usize,
-            next_cpu: 0,
-        })
+                .with_hint("use a smaller --buffer-size"))
+            }
+        }
     }
+
+    fn sink(&self) -> &Sink {
+        // SAFETY: the sink lives as long as `self`; the callback changes it only inside `read`, which borrows `self` mutably.
+        unsafe { self.sink.as_ref() }
+    }
+
+    fn cpus(&self) -> usize {
+        // SAFETY: the buffer is valid until `drop`.
+        unsafe { perf_buffer__buffer_cnt(self.buffer.as_ptr()) as usize }
+    }
+
+    /// What the events of all CPUs have lost, by their own count.
+    fn counted_lost(&self) -> Option<u64> {
+        let mut lost = 0u64;
+        for cpu in 0..self.cpus() {
+            // SAFETY: the buffer is valid until `drop`, and the index is below the count.
+            let fd = unsafe { perf_buffer__buffer_fd(self.buffer.as_ptr(), cpu as size_t) };
+            if fd < 0 {
+                return None;
+            }
+            // SAFETY: libbpf keeps the descriptor open as long as the buffer lives; it is not closed here.
+            let mut file = ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) });
+            // The value of the event, then what it lost.
+            let mut counters = [0; 16];
+            file.read_exact(&mut counters).ok()?;
+            let (_, count) = counters.split_at(8);
+            lost = lost.saturating_add(u64::from_ne_bytes(count.try_into().ok()?));
+        }
+        Some(lost)
+    }
+}
+
+fn open(map: &MapHandle, pages: usize, sink: NonNull<Sink>, read_format: u64) -> std::io::Result<NonNull<perf_buffer>> {
+    let mut attr = perf_event_attr {
+        type_: PERF_TYPE_SOFTWARE,
+        size: size_of::<perf_event_attr>() as u32,
+        config: PERF_COUNT_SW_BPF_OUTPUT,
+        sample_type: PERF_SAMPLE_RAW,
+        read_format,
+        ..perf_event_attr::default()
+    };
+    attr.__bindgen_anon_1.sample_period = 1;
+    attr.__bindgen_anon_2.wakeup_events = 1;
+    // SAFETY: `attr` is read during the call only; `sink` outlives the buffer, see `PerfReader`.
+    let buffer = unsafe {
+        perf_buffer__new_raw(
+            map.as_fd().as_raw_fd(),
+            pages as size_t,
+            &raw mut attr,
+            Some(on_event),
+            sink.as_ptr().cast::<c_void>(),
+            null(),
+        )
+    };
+    NonNull::new(buffer).ok_or_else(std::io::Error::last_os_error)
+}
+
+/// Called by libbpf with every record of a buffer.
+unsafe extern "C" fn on_event(context: *mut c_void, _cpu: c_int, event: *mut perf_event_header) -> bpf_perf_event_ret {
+    // SAFETY: `context` is the sink that was given to `perf_buffer__new_raw`; nobody else uses it while records are read.
+    let sink = unsafe { &mut *context.cast::<Sink>() };
+    // SAFETY: libbpf hands over a whole record, whose length is in its header.
+    let record = unsafe {
+        let len = usize::from((*event).size);
+        std::slice::from_raw_parts(event.cast::<u8>().cast_const(), len)
+    };
+    let body = record.get(size_of::<perf_event_header>()..).unwrap_or_default();
+    // SAFETY: as above; the header is inside the record.
+    match unsafe { (*event).type_ } {
+        PERF_RECORD_SAMPLE => {
+            if let Some(data) = sample(body) {
+                sink.records += 1;
+                sink.bytes += record.len() as u64;
+                (sink.on_record)(data);
+            }
+        }
+        PERF_RECORD_LOST => {
+            let count = body
+                .get(8..16)
+                .and_then(|count| count.try_into().ok())
+                .map_or(0, u64::from_ne_bytes);
+            sink.lost = sink.lost.saturating_add(count);
+        }
+        _ => {}
+    }
+    LIBBPF_PERF_EVENT_CONT
+}
+
+/// The data of a raw sample: a 4-byte length, then as many bytes.
+fn sample(body: &[u8]) -> Option<&[u8]> {
+    let len = u32::from_ne_bytes(body.get(..4)?.try_into().ok()?) as usize;
+    body.get(4..4usize.checked_add(len)?)
 }
 
 impl Reader for PerfReader {
     fn wake_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: libbpf keeps its epoll descriptor open as long as the perf buffer lives, which `self` owns.
-        unsafe { BorrowedFd::borrow_raw(self.perf.epoll_fd()) }
+        unsafe { BorrowedFd::borrow_raw(perf_buffer__epoll_fd(self.buffer.as_ptr())) }
     }
 
     fn read(&mut self, max: usize) -> Result<usize> {
-        let before = self.counters.records.get();
-        let cpus = self.perf.buffer_cnt();
+        let before = self.sink().records;
+        let cpus = self.cpus();
         for _ in 0..cpus {
             self.next_cpu = (self.next_cpu + 1) % cpus;
-            self.perf
-                .consume_buffer(self.next_cpu)
-                .map_err(|error| Error::new(ErrorKind::Io, format!("reading perf buffer: {error}")))?;
-            if self.counters.records.get() - before >= max {
+            // SAFETY: the buffer is valid until `drop`, and the index is below the count.
+            let result = unsafe { perf_buffer__consume_buffer(self.buffer.as_ptr(), self.next_cpu as size_t) };
+            if result < 0 {
+                let error = std::io::Error::from_raw_os_error(-result);
+                return Err(Error::from_source(ErrorKind::Io, error).context("reading perf buffer"));
+            }
+            if self.sink().records - before >= max {
                 break;
             }
         }
-        Ok(self.counters.records.get() - before)
+        Ok(self.sink().records - before)
     }
 
     fn bytes_read(&self) -> u64 {
-        self.counters.bytes.get()
+        self.sink().bytes
     }
 
     fn capacity(&self) -> usize {
@@ -84,6 +207,30 @@ impl Reader for PerfReader {
     }
 
     fn lost(&self) -> u64 {
-        self.counters.lost.get()
+        let counted = if self.counts_lost { self.counted_lost() } else { None };
+        counted.unwrap_or(self.sink().lost)
+    }
+}
+
+impl Drop for PerfReader {
+    fn drop(&mut self) {
+        // SAFETY: both were made in `new`, are freed once, and the buffer, which uses the sink, goes first.
+        unsafe {
+            perf_buffer__free(self.buffer.as_ptr());
+            drop(Box::from_raw(self.sink.as_ptr()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_carry_their_length() {
+        assert_eq!(sample(&[2, 0, 0, 0, 7, 8, 0, 0]), Some(&[7, 8][..]));
+        assert_eq!(sample(&[9, 0, 0, 0, 7, 8, 0, 0]), None);
+        assert_eq!(sample(&[2, 0]), None);
+        assert_eq!(sample(&[255, 255, 255, 255, 1]), None);
     }
 }
