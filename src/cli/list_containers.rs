@@ -18,6 +18,7 @@ use crate::containers::{
     Collection, CollectionOptions, Container, ContainerEvent, ContainerEventKind, DOCKER_SOCKET, MissingSocket,
     RuntimeKind, Selector,
 };
+use crate::text::printable;
 use crate::{Error, Result, ResultExt};
 
 /// How often a watch looks whether it shall end.
@@ -282,22 +283,6 @@ fn short_image_name(name: &str) -> String {
     }
     let digits = name.split_once(':').map_or(name, |(_, digits)| digits);
     digits.chars().take(12).collect()
-}
-
-/// Control characters would reach the terminal as commands.
-fn printable(text: &str) -> String {
-    if !text.contains(char::is_control) {
-        return text.to_owned();
-    }
-    text.chars()
-        .map(|c| {
-            if c.is_control() {
-                c.escape_default().to_string()
-            } else {
-                c.to_string()
-            }
-        })
-        .collect()
 }
 
 fn cells(columns: &[&Column], row: &Row) -> Vec<String> {
