@@ -1,5 +1,9 @@
 //! `ig list-containers`: the containers that gadgets can select, as a table or as JSON, once or as they come and go.
 
+mod columns;
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,13 +16,13 @@ use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 use tracing::warn;
 
+use self::columns::{COLUMNS, Column, Row, cells, header, widths, write_line};
 use super::flags;
 use super::stdout::stdout;
 use crate::containers::{
     Collection, CollectionOptions, Container, ContainerEvent, ContainerEventKind, DOCKER_SOCKET, MissingSocket,
     RuntimeKind, Selector,
 };
-use crate::text::printable;
 use crate::{Error, Result, ResultExt};
 
 /// How often a watch looks whether it shall end.
@@ -203,122 +207,6 @@ impl Output {
         }
         Ok(Self::Columns(names.iter().filter_map(find).collect()))
     }
-}
-
-// ---- the table
-
-struct Column {
-    name: &'static str,
-    /// Shown unless columns are chosen.
-    visible: bool,
-    /// Only events have it.
-    event: bool,
-    value: fn(&Row) -> String,
-}
-
-struct Row<'a> {
-    timestamp: &'a str,
-    kind: ContainerEventKind,
-    container: &'a Container,
-}
-
-/// All columns, in the order of the table.
-static COLUMNS: [Column; 17] = {
-    const fn column(name: &'static str, visible: bool, value: fn(&Row) -> String) -> Column {
-        Column {
-            name,
-            visible,
-            event: false,
-            value,
-        }
-    }
-    [
-        Column {
-            event: true,
-            ..column("timestamp", true, |row| row.timestamp.to_owned())
-        },
-        Column {
-            event: true,
-            ..column("event", true, |row| row.kind.as_str().to_owned())
-        },
-        column("runtime.runtimeName", true, |row| {
-            row.container.runtime.runtime_name.clone()
-        }),
-        column("runtime.containerId", true, |row| {
-            row.container.runtime.container_id.clone()
-        }),
-        column("runtime.containerName", true, |row| {
-            row.container.runtime.container_name.clone()
-        }),
-        column("runtime.containerPid", true, |row| {
-            row.container.runtime.container_pid.to_string()
-        }),
-        column("runtime.containerImageName", true, |row| {
-            short_image_name(&row.container.runtime.image_name)
-        }),
-        column("runtime.containerImageID", true, |row| {
-            row.container.runtime.image_id.clone()
-        }),
-        column("runtime.containerImageDigest", true, |row| {
-            row.container.runtime.image_digest.clone()
-        }),
-        column("runtime.containerStartedAt", true, |row| {
-            timestamp_ns(row.container.runtime.started_at)
-        }),
-        column("k8s.namespace", false, |row| row.container.k8s.namespace.clone()),
-        column("k8s.podName", false, |row| row.container.k8s.pod_name.clone()),
-        column("k8s.labels", false, |row| row.container.k8s.pod_labels_text()),
-        column("k8s.containerName", false, |row| {
-            row.container.k8s.container_name.clone()
-        }),
-        column("mntns", false, |row| row.container.mntns.to_string()),
-        column("netns", false, |row| row.container.netns.to_string()),
-        column("hostNetwork", false, |row| row.container.host_network.to_string()),
-    ]
-};
-
-fn short_image_name(name: &str) -> String {
-    if !name.contains("sha256") {
-        return name.to_owned();
-    }
-    let digits = name.split_once(':').map_or(name, |(_, digits)| digits);
-    digits.chars().take(12).collect()
-}
-
-fn cells(columns: &[&Column], row: &Row) -> Vec<String> {
-    columns.iter().map(|column| printable(&(column.value)(row))).collect()
-}
-
-fn header(columns: &[&Column]) -> Vec<String> {
-    columns.iter().map(|column| column.name.to_uppercase()).collect()
-}
-
-/// Writes a line, each cell but the last padded to its width; in a pipe there are no widths.
-fn write_line(out: &mut impl Write, cells: &[String], widths: &[usize]) -> io::Result<()> {
-    let mut line = String::new();
-    for (i, cell) in cells.iter().enumerate() {
-        if i > 0 {
-            line.push(' ');
-        }
-        line.push_str(cell);
-        let missing = widths.get(i).copied().unwrap_or(0).saturating_sub(cell.chars().count());
-        if i + 1 < cells.len() {
-            line.extend(std::iter::repeat_n(' ', missing));
-        }
-    }
-    line.push('\n');
-    out.write_all(line.as_bytes())
-}
-
-fn widths<'a>(rows: impl IntoIterator<Item = &'a Vec<String>>) -> Vec<usize> {
-    let mut widths = Vec::new();
-    for row in rows {
-        widths.resize(row.len().max(widths.len()), 0);
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    widths
 }
 
 // ---- the two ways to run
@@ -532,198 +420,5 @@ fn offset(time: &jiff::Zoned) -> String {
     match time.offset().seconds() {
         0 => "Z".to_owned(),
         _ => time.strftime("%:z").to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ErrorKind;
-    use crate::containers::{K8sInfo, RuntimeInfo};
-
-    fn parse(args: &[&str]) -> Result<Arguments> {
-        let command = flags::normalize(command());
-        let matches = command.try_get_matches_from(std::iter::once(&"list-containers").chain(args));
-        Arguments::parse(&matches.expect("the flags are known"))
-    }
-
-    fn message(args: &[&str]) -> String {
-        match parse(args) {
-            Err(error) => error.to_string(),
-            Ok(_) => panic!("{args:?} is accepted"),
-        }
-    }
-
-    #[test]
-    fn bad_arguments_are_named() {
-        for (args, expected) in [
-            (
-                &["-o", "columns"][..],
-                "invalid argument 'columns': expects a comma separated list of columns to use",
-            ),
-            (&["-o", "columns="], "invalid argument 'columns': column can't be empty"),
-            (
-                &["-o", "columns=mntns,,netns"],
-                "invalid argument 'columns': column can't be empty",
-            ),
-            (
-                &["-o", "columns=containerName"],
-                "creating parser: invalid columns: containername",
-            ),
-            (
-                &["-o", "columns=nosuch,mntns,X"],
-                "creating parser: invalid columns: nosuch, x",
-            ),
-            (&["-o", "columns=event"], "creating parser: invalid columns: event"),
-            (&["-o", "yaml"], "\"yaml\" output mode is not supported"),
-            (
-                &["-r", "foo"],
-                "invalid argument '--runtime / -r': runtime \"foo\" is not supported",
-            ),
-            (
-                &["--runtime-protocol", "x"],
-                "invalid argument '--runtime-protocol': runtime protocol \"x\" is not supported",
-            ),
-        ] {
-            assert_eq!(message(args), expected);
-        }
-        let error = parse(&["--runtime-protocol", "cri"])
-            .err()
-            .expect("cri is not there yet");
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-    }
-
-    #[test]
-    fn arguments_select() {
-        let arguments = parse(&[
-            "-c",
-            "a,!b",
-            "--runtime-containerimage-id",
-            "x",
-            "-r",
-            "docker",
-            "extra",
-        ])
-        .unwrap();
-        assert_eq!(arguments.selector.runtime_container_name, "a,!b");
-        assert_eq!(arguments.selector.image_id, "x");
-        assert!(arguments.collection.explicit_runtimes && !arguments.collection.explicit_docker_socket);
-        assert!(!arguments.collection.hook, "a plain list needs no eBPF");
-        let arguments = parse(&[
-            "--runtime-containername",
-            "a",
-            "-w",
-            "--timeout",
-            "3",
-            "-o",
-            "columns=event",
-        ])
-        .unwrap();
-        assert_eq!(arguments.selector.runtime_container_name, "a");
-        assert_eq!(arguments.timeout, Duration::from_secs(3));
-        assert!(arguments.watch && arguments.collection.hook);
-    }
-
-    fn container() -> Container {
-        Container {
-            runtime: RuntimeInfo {
-                runtime_name: "docker".into(),
-                container_id: "abc".into(),
-                container_name: "ref1".into(),
-                container_pid: 14126,
-                image_name: "sha256:0123456789abcdef".into(),
-                image_id: "sha256:1".into(),
-                image_digest: String::new(),
-                started_at: 0,
-            },
-            k8s: K8sInfo {
-                namespace: "a\u{1b}[2Jb".into(),
-                ..K8sInfo::default()
-            },
-            ..Container::default()
-        }
-    }
-
-    fn event_lines(output: &str, terminal: bool) -> String {
-        let output = Output::parse(output, true).unwrap();
-        let container = Arc::new(container());
-        let mut lines = EventLines::new(&output, terminal, std::slice::from_ref(&container));
-        let mut out = Vec::new();
-        lines.begin(&mut out).unwrap();
-        let event = ContainerEvent {
-            kind: ContainerEventKind::Deleted,
-            container,
-        };
-        lines.write(&mut out, "T", &event).unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn a_table_in_a_pipe_is_not_padded() {
-        assert_eq!(
-            event_lines("", false),
-            "TIMESTAMP EVENT RUNTIME.RUNTIMENAME RUNTIME.CONTAINERID RUNTIME.CONTAINERNAME RUNTIME.CONTAINERPID \
-             RUNTIME.CONTAINERIMAGENAME RUNTIME.CONTAINERIMAGEID RUNTIME.CONTAINERIMAGEDIGEST RUNTIME.CONTAINERSTARTEDAT\n\
-             T DELETED docker abc ref1 14126 0123456789ab sha256:1  \n"
-        );
-        assert_eq!(
-            event_lines("columns=runtime.containername,event,K8S.NAMESPACE", false),
-            "RUNTIME.CONTAINERNAME EVENT K8S.NAMESPACE\nref1 DELETED a\\u{1b}[2Jb\n"
-        );
-    }
-
-    #[test]
-    fn a_table_on_a_terminal_is_aligned() {
-        assert_eq!(
-            event_lines("columns=runtime.containername,event", true),
-            "RUNTIME.CONTAINERNAME EVENT\nref1                  DELETED\n"
-        );
-    }
-
-    #[test]
-    fn nothing_to_list() {
-        let collection = Collection::start(CollectionOptions {
-            runtimes: Vec::new(),
-            ..CollectionOptions::default()
-        });
-        let collection = collection.unwrap();
-        collection.wait_initial();
-        for (args, expected) in [
-            (&["-o", "json", "-c", "nonexisting"][..], "[]\n"),
-            (&["-o", "columns=mntns,netns"], "MNTNS NETNS\n"),
-        ] {
-            let mut out = Vec::new();
-            list(&collection, &parse(args).unwrap(), false, &mut out).unwrap();
-            assert_eq!(String::from_utf8(out).unwrap(), expected);
-        }
-    }
-
-    #[test]
-    fn json_events() {
-        let text = event_lines("json", false);
-        assert!(
-            text.starts_with("{\n  \"timestamp\": \"T\",\n  \"event\": \"DELETED\",\n  \"container\": {\n"),
-            "{text}"
-        );
-        assert_eq!(json(&Vec::<Container>::new()).unwrap(), "[]\n");
-        assert_eq!(
-            json(&"a<b>&\u{9b}\n").unwrap(),
-            "\"a\\u003cb\\u003e\\u0026\\u009b\\n\"\n"
-        );
-    }
-
-    #[test]
-    fn times() {
-        assert_eq!(timestamp_ns(0), "");
-        let text = timestamp_ns(1_795_256_000_207_115_200);
-        assert!(
-            text.contains(".207115200") && text.len() >= "2026-11-21T10:13:20.207115200Z".len(),
-            "{text}"
-        );
-        let text = timestamp(jiff::Timestamp::from_second(1_795_256_000).unwrap());
-        assert!(
-            !text.contains('.') && text.len() >= "2026-11-21T10:13:20Z".len(),
-            "{text}"
-        );
     }
 }
