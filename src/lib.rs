@@ -26,5 +26,6 @@ pub mod metadata;
 pub mod operators;
 pub mod output;
 pub mod stop;
+mod text;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};

@@ -10,12 +10,12 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Command};
-use saphyr::{LoadableYamlNode, Scalar, Yaml};
 
 use super::stdout::stdout;
 use super::{flags, params, root, run_flags};
 use crate::metadata::params::Param;
 use crate::metadata::params::typed::{go_quote, is_printable, split_list};
+use crate::metadata::yaml::{self, ScalarKind};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 const ENV_PREFIX: &str = "INSPEKTOR_GADGET_";
@@ -151,47 +151,47 @@ fn read(path: &str) -> Result<BTreeMap<String, Value>> {
 }
 
 fn parse(text: &str) -> Result<BTreeMap<String, Value>> {
-    let documents = Yaml::load_from_str(text).map_err(|e| Error::invalid(format!("yaml: {e}")))?;
     let mut settings = BTreeMap::new();
-    match documents.first() {
-        None | Some(Yaml::Value(Scalar::Null)) => {}
-        Some(map @ Yaml::Mapping(_)) => flatten("", map, &mut settings),
+    match yaml::parse(text.as_bytes())? {
+        None => {}
+        Some(root) if root.is_null() => {}
+        Some(root) if root.as_map().is_some() => flatten("", &root, &mut settings),
         Some(_) => return Err(Error::invalid("expected keys and values")),
     }
     Ok(settings)
 }
 
-fn flatten(key: &str, node: &Yaml<'_>, settings: &mut BTreeMap<String, Value>) {
-    match node {
-        Yaml::Mapping(map) => {
-            for (name, node) in map {
-                let Some(name) = scalar(name).map(|name| name.text().to_lowercase()) else {
-                    continue;
-                };
+fn flatten(key: &str, node: &yaml::Node, settings: &mut BTreeMap<String, Value>) {
+    match &node.value {
+        yaml::Value::Map(entries) => {
+            for (name, node) in entries {
+                let name = name.to_lowercase();
                 let key = if key.is_empty() { name } else { format!("{key}.{name}") };
                 flatten(&key, node, settings);
             }
         }
-        Yaml::Sequence(items) => {
+        yaml::Value::List(items) => {
             let items = items.iter().filter_map(|item| Some(scalar(item)?.text())).collect();
             settings.insert(key.to_owned(), Value::List(items));
         }
-        Yaml::Tagged(_, node) => flatten(key, node, settings),
-        other => {
-            if let Some(value) = scalar(other) {
+        yaml::Value::Scalar(_) => {
+            if let Some(value) = scalar(node) {
                 settings.insert(key.to_owned(), value);
             }
         }
     }
 }
 
-fn scalar(node: &Yaml<'_>) -> Option<Value> {
-    match node {
-        Yaml::Value(Scalar::String(text)) => Some(Value::Text(text.to_string())),
-        Yaml::Value(Scalar::Boolean(value)) => Some(Value::Plain(value.to_string())),
-        Yaml::Value(Scalar::Integer(value)) => Some(Value::Plain(value.to_string())),
-        Yaml::Value(Scalar::FloatingPoint(value)) => Some(Value::Plain(value.to_string())),
-        _ => None,
+fn scalar(node: &yaml::Node) -> Option<Value> {
+    let yaml::Value::Scalar(scalar) = &node.value else {
+        return None;
+    };
+    match scalar.kind {
+        ScalarKind::Null => None,
+        ScalarKind::Bool(value) => Some(Value::Plain(value.to_string())),
+        ScalarKind::Int(value) => Some(Value::Plain(value.to_string())),
+        ScalarKind::Float(value) => Some(Value::Plain(value.to_string())),
+        ScalarKind::String => Some(Value::Text(scalar.text.clone())),
     }
 }
 
@@ -314,8 +314,8 @@ fn yaml_text(text: &str, depth: usize) -> String {
         return format!("|{lines}");
     }
     let reads_back = matches!(
-        Yaml::load_from_str(text).as_deref(),
-        Ok([Yaml::Value(Scalar::String(read))]) if read == text
+        yaml::parse(text.as_bytes()),
+        Ok(Some(node)) if scalar(&node) == Some(Value::Text(text.to_owned()))
     );
     // Old YAML readers take more words for booleans than new ones do.
     let old_boolean = matches!(text.to_lowercase().as_str(), "y" | "n" | "yes" | "no" | "on" | "off");

@@ -8,13 +8,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::gadget_image::MAX_DOCUMENT;
+use super::oci_layout::{INDEX_FILE, MARKER, MARKER_FILE};
 use super::store::successors;
 use super::{Descriptor, Digest, Index, Manifest, Reference, Store, annotations, json};
 use crate::{Error, Result, ResultExt};
 
-const LAYOUT_FILE: &str = "oci-layout";
-const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
-const INDEX_FILE: &str = "index.json";
 const BLOBS: &str = "blobs/sha256/";
 
 /// The most members that an archive may have.
@@ -80,7 +78,7 @@ pub fn export(store: &Store, references: &[Reference], file: &Path) -> Result<()
             )?;
         }
         append(&mut tar, INDEX_FILE, 0o644, &index)?;
-        append(&mut tar, LAYOUT_FILE, 0o644, LAYOUT.as_bytes())?;
+        append(&mut tar, MARKER_FILE, 0o644, MARKER.as_bytes())?;
         tar.into_inner()?.flush()?;
         target.as_file().sync_all()?;
         target.persist(file).map_err(|e| e.error)?;
@@ -162,8 +160,8 @@ impl Archive {
             file,
             index: Index::empty(),
         };
-        if !archive.members.contains_key(LAYOUT_FILE) {
-            return Err(Error::invalid(format!("{LAYOUT_FILE} is missing")).with_hint(
+        if !archive.members.contains_key(MARKER_FILE) {
+            return Err(Error::invalid(format!("{MARKER_FILE} is missing")).with_hint(
                 "the file must be an archive that `ig image export` wrote, or another tar of an OCI layout",
             ));
         }

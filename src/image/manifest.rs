@@ -1,12 +1,15 @@
 //! The JSON documents of an image: descriptors, manifests and indexes.
 //!
 //! Member order and presence are those of the format (digests depend on them). Documents that come from outside are kept as the
-//! bytes they arrived in; these types are only how we look into them.
+//! bytes they arrived in; these types are only how we look into them. They are not those of `oci_spec`, which sort the members
+//! of a descriptor in another order, lose `os.version`, and refuse the `null` that other tools write for an empty list; tests
+//! read what we write with those.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use oci_spec::image::SCHEMA_VERSION;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Digest;
@@ -166,7 +169,7 @@ impl Index {
     /// An index that lists nothing.
     pub(crate) fn empty() -> Self {
         Self {
-            schema_version: 2,
+            schema_version: SCHEMA_VERSION,
             media_type: Some(super::media_type::INDEX.to_owned()),
             manifests: Vec::new(),
             annotations: Annotations::new(),

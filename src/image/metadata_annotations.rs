@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use saphyr::{Yaml, YamlLoader};
-use saphyr_parser::{Parser, ScalarStyle};
-
 use super::Annotations;
 use super::annotations;
+use crate::metadata::yaml::{self, Node, ScalarKind, Value};
 use crate::{Error, Result, ResultExt};
 
 /// What gadget.yaml says about the gadget as a whole; empty where it says nothing.
@@ -37,33 +35,19 @@ impl MetadataAnnotations {
     }
 
     fn decode(metadata: &[u8]) -> Result<Self> {
-        let text = std::str::from_utf8(metadata).map_err(|e| Error::invalid(format!("yaml: {e}")))?;
-        // Scalars stay as written: a name like `1.10` is a text, not a number.
-        let mut loader = YamlLoader::default();
-        loader.early_parse(false);
-        Parser::new_from_str(text)
-            .load(&mut loader, false)
-            .map_err(|e| Error::invalid(format!("yaml: {e}")))?;
-        if let Some(e) = loader.error() {
-            return Err(Error::invalid(format!("yaml: {e}")));
-        }
-        let documents: Vec<Yaml<'_>> = loader.into_documents();
-        let Some(root) = documents.first() else {
-            return Err(Error::invalid("EOF"));
-        };
-
+        let root = yaml::parse(metadata)?.ok_or_else(|| Error::invalid("EOF"))?;
         let mut found = Self::default();
-        for (key, value) in entries("the file", root)? {
-            match &*key {
-                "name" => found.name = scalar(&key, value)?,
-                "description" => found.description = scalar(&key, value)?,
-                "homepageURL" => found.homepage_url = scalar(&key, value)?,
-                "documentationURL" => found.documentation_url = scalar(&key, value)?,
-                "sourceURL" => found.source_url = scalar(&key, value)?,
+        for (key, value) in entries("the file", &root)? {
+            match &**key {
+                "name" => found.name = scalar(key, value)?,
+                "description" => found.description = scalar(key, value)?,
+                "homepageURL" => found.homepage_url = scalar(key, value)?,
+                "documentationURL" => found.documentation_url = scalar(key, value)?,
+                "sourceURL" => found.source_url = scalar(key, value)?,
                 "annotations" => {
                     for (key, value) in entries("annotations", value)? {
-                        let text = scalar(&key, value)?;
-                        found.extra.insert(key, text);
+                        let text = scalar(key, value)?;
+                        found.extra.insert(key.clone(), text);
                     }
                 }
                 _ => {}
@@ -92,25 +76,19 @@ impl MetadataAnnotations {
 }
 
 /// The members of a mapping; none for an empty document or `null`.
-fn entries<'a>(what: &str, node: &'a Yaml<'_>) -> Result<Vec<(String, &'a Yaml<'a>)>> {
-    match node {
-        Yaml::Mapping(mapping) => mapping
-            .iter()
-            .map(|(key, value)| Ok((scalar(what, key)?, value)))
-            .collect(),
-        node if scalar(what, node).is_ok_and(|text| text.is_empty()) => Ok(Vec::new()),
+fn entries<'a>(what: &str, node: &'a Node) -> Result<&'a [(String, Node)]> {
+    match &node.value {
+        Value::Map(entries) => Ok(entries),
+        Value::Scalar(scalar) if scalar.kind == ScalarKind::Null || scalar.text.is_empty() => Ok(&[]),
         _ => Err(Error::invalid(format!("yaml: {what} is not a mapping"))),
     }
 }
 
-/// A scalar as text; empty for `null`.
-fn scalar(key: &str, node: &Yaml<'_>) -> Result<String> {
-    match node {
-        Yaml::Representation(text, ScalarStyle::Plain, _) if matches!(&**text, "" | "~" | "null" | "Null" | "NULL") => {
-            Ok(String::new())
-        }
-        Yaml::Representation(text, ..) => Ok(text.to_string()),
-        Yaml::Tagged(_, node) => scalar(key, node),
+/// A scalar as it is written, so that a name like `1.10` is a text and no number; empty for `null`.
+fn scalar(key: &str, node: &Node) -> Result<String> {
+    match &node.value {
+        Value::Scalar(scalar) if scalar.kind == ScalarKind::Null => Ok(String::new()),
+        Value::Scalar(scalar) => Ok(scalar.text.clone()),
         _ => Err(Error::invalid(format!("yaml: the value of {key:?} is not a text"))),
     }
 }

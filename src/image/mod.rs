@@ -18,6 +18,7 @@ mod json;
 mod manifest;
 pub mod media_type;
 mod metadata_annotations;
+mod oci_layout;
 mod pack;
 mod reference;
 pub mod registry;

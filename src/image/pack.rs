@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use oci_spec::image::SCHEMA_VERSION;
+
 use super::metadata_annotations::MetadataAnnotations;
 use super::{Annotations, Descriptor, Digest, Index, Manifest, Platform, annotations, json, media_type};
 use crate::{Error, Result};
@@ -160,7 +162,7 @@ pub fn pack(input: PackInput) -> Result<PackedImage> {
             .map(|archive| Blob::new(media_type::BTFGEN, archive));
         let layers = [&object, &wasm, &btf];
         let manifest = Manifest {
-            schema_version: 2,
+            schema_version: SCHEMA_VERSION,
             artifact_type: Some(media_type::GADGET.to_owned()),
             config: config_descriptor.clone(),
             layers: layers
@@ -188,7 +190,7 @@ pub fn pack(input: PackInput) -> Result<PackedImage> {
     blobs.retain(|blob| seen.insert(blob.descriptor.digest));
 
     let index = Index {
-        schema_version: 2,
+        schema_version: SCHEMA_VERSION,
         media_type: Some(media_type::INDEX.to_owned()),
         manifests,
         annotations: annotations.clone(),
@@ -249,6 +251,44 @@ pub(crate) mod tests {
             assert_eq!(sizes.get(&format!("sha256:{digest}")), Some(&size), "{digest}");
         }
         assert_eq!(sizes.len(), 6);
+    }
+
+    /// A reading that is not ours: of every member that the specification knows.
+    #[test]
+    fn follows_the_specification() {
+        use oci_spec::image::{ImageIndex, ImageManifest, MediaType};
+        let image = pack(demo()).unwrap();
+        let index = ImageIndex::from_reader(&*image.index.content).unwrap();
+        assert_eq!(index.media_type(), &Some(MediaType::ImageIndex));
+        assert_eq!(index.manifests().len(), 2);
+        for (descriptor, arch) in index.manifests().iter().zip(["amd64", "arm64"]) {
+            assert_eq!(descriptor.media_type(), &MediaType::ImageManifest);
+            let platform = descriptor.platform().as_ref().unwrap();
+            assert_eq!(
+                (&*platform.architecture().to_string(), &*platform.os().to_string()),
+                (arch, "linux")
+            );
+            let content = image.blob(&descriptor.digest().to_string().parse().unwrap()).unwrap();
+            assert_eq!(descriptor.size(), content.len() as u64);
+            let manifest = ImageManifest::from_reader(content).unwrap();
+            assert_eq!(manifest.artifact_type(), &Some(media_type::GADGET.into()));
+            assert_eq!(manifest.config().media_type().as_ref(), media_type::CONFIG);
+            assert_eq!(manifest.layers()[0].media_type().as_ref(), media_type::EBPF);
+            assert_eq!(manifest.annotations(), descriptor.annotations());
+            assert_eq!(manifest.annotations().as_ref().unwrap()[annotations::TITLE], "demo");
+        }
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_specification() {
+        use oci_spec::image::MediaType;
+        for (ours, theirs) in [
+            (media_type::INDEX, MediaType::ImageIndex),
+            (media_type::MANIFEST, MediaType::ImageManifest),
+            (media_type::EMPTY, MediaType::EmptyJSON),
+        ] {
+            assert_eq!(MediaType::from(ours), theirs);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::text::go_quote;
 use crate::{Error, Result};
 
 /// Nanoseconds of each unit, longest names first so that `ms` is not read as `m`.
@@ -25,7 +26,7 @@ const UNITS: [(&str, u64); 8] = [
 /// # Errors
 /// `time: invalid duration "x"`, `time: missing unit in duration "x"` or `time: unknown unit "u" in duration "x"`.
 pub fn parse(text: &str) -> Result<i64> {
-    let invalid = || Error::invalid(format!("time: invalid duration {text:?}"));
+    let invalid = || Error::invalid(format!("time: invalid duration {}", go_quote(text)));
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -52,11 +53,16 @@ pub fn parse(text: &str) -> Result<i64> {
             return Err(invalid());
         }
         if unit.is_empty() {
-            return Err(Error::invalid(format!("time: missing unit in duration {text:?}")));
+            return Err(Error::invalid(format!(
+                "time: missing unit in duration {}",
+                go_quote(text)
+            )));
         }
         let Some(&(_, scale)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(Error::invalid(format!(
-                "time: unknown unit {unit:?} in duration {text:?}"
+                "time: unknown unit {} in duration {}",
+                go_quote(unit),
+                go_quote(text)
             )));
         };
         let scale = u128::from(scale);
@@ -91,7 +97,7 @@ fn fraction_of(digits: &str, scale: u128) -> u128 {
 /// Those of [`parse`], and `negative duration "x"`.
 pub fn parse_unsigned(text: &str) -> Result<Duration> {
     let nanos = parse(text)?;
-    let nanos = u64::try_from(nanos).map_err(|_| Error::invalid(format!("negative duration {text:?}")))?;
+    let nanos = u64::try_from(nanos).map_err(|_| Error::invalid(format!("negative duration {}", go_quote(text))))?;
     Ok(Duration::from_nanos(nanos))
 }
 

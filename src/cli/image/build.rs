@@ -4,11 +4,12 @@ use std::io::Write;
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::{positional, printable, required, say};
+use super::{positional, required, say};
 use crate::build::{BUILD_FILE, BuildEvent, BuildOptions, Built, build_gadget};
 use crate::cli::flags::{switch, text};
 use crate::cli::stdout::stdout;
 use crate::image::{Reference, Store};
+use crate::text::printable;
 use crate::{Error, Result, ResultExt};
 
 const DEFAULT_BUILDER_IMAGE: &str = "ghcr.io/inspektor-gadget/gadget-builder:main";

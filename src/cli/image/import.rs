@@ -4,8 +4,9 @@ use std::path::Path;
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::{positional, print, printable, required};
+use super::{positional, print, required};
 use crate::image::{Store, archive};
+use crate::text::printable;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 pub(super) fn command() -> Command {

@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::{ArgMatches, Command};
 use serde_json::{Map, Value, json};
 
-use super::{jsonpath, positional, printable, required};
+use super::{jsonpath, positional, required};
 use crate::cli::flags::{switch, text};
 use crate::cli::stdout::stdout;
 use crate::cli::{params, run, run_flags};
@@ -17,6 +17,7 @@ use crate::image::GadgetImage;
 use crate::metadata::params::Param;
 use crate::metadata::yaml::{self, Node, Scalar, ScalarKind};
 use crate::operators::local_manager::ContainerSource;
+use crate::text::printable;
 use crate::{Error, Result, ResultExt};
 
 const JSON: &str = "application/json";

@@ -6,8 +6,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{print, printable};
+use super::print;
 use crate::image::{ListedImage, Store};
+use crate::text::printable;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// The width of a shortened digest, and of its column.

@@ -103,19 +103,6 @@ fn say(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Text from an image, fit for a terminal.
-fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,10 +128,5 @@ mod tests {
         let options = registry_options(matches);
         assert_eq!(options.insecure_registries, ["a", "b", "c"]);
         assert_eq!(options.authfile.as_os_str(), DEFAULT_AUTHFILE);
-    }
-
-    #[test]
-    fn control_characters_are_shown() {
-        assert_eq!(printable("a\u{1b}[31mé\u{9b}"), "a\\u{1b}[31mé\\u{9b}");
     }
 }

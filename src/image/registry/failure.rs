@@ -6,6 +6,7 @@ use std::io;
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
+use crate::text::printable;
 use crate::{Error, ErrorKind};
 
 /// `Get "https://…"`, the way in which messages name a request.
@@ -73,7 +74,7 @@ fn dns_cause(message: &str) -> String {
     if unknown.iter().any(|text| message.contains(text)) {
         return "no such host".to_owned();
     }
-    printable(
+    beginning(
         message
             .strip_prefix("failed to lookup address information: ")
             .unwrap_or(message),
@@ -91,7 +92,7 @@ fn address(url: &Url) -> String {
 
 /// The last cause in the chain, fit for a terminal.
 pub(super) fn innermost(error: &reqwest::Error) -> String {
-    printable(
+    beginning(
         &causes(error)
             .last()
             .map_or_else(|| error.to_string(), ToString::to_string),
@@ -179,25 +180,16 @@ fn reasons(body: &[u8]) -> Option<String> {
         .take(4)
         .map(|reason| {
             let code = reason.code.to_lowercase().replace('_', " ");
-            printable(&format!("{code}: {}", reason.message))
+            beginning(&format!("{code}: {}", reason.message))
         })
         .collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
-/// Text from outside, fit for a terminal.
-pub(super) fn printable(text: &str) -> String {
-    text.chars()
-        .take(400)
-        .flat_map(|c| {
-            let escape = c.is_control();
-            escape
-                .then(|| c.escape_default())
-                .into_iter()
-                .flatten()
-                .chain((!escape).then_some(c))
-        })
-        .collect()
+/// The beginning of a text from outside, fit for a terminal.
+fn beginning(text: &str) -> String {
+    let end = text.char_indices().nth(400).map_or(text.len(), |(end, _)| end);
+    printable(&text[..end])
 }
 
 fn contains(body: &[u8], text: &[u8]) -> bool {

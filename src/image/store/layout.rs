@@ -6,16 +6,14 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::{Store, tag_of, without_tag};
+use crate::image::oci_layout::{self, INDEX_FILE, MARKER, MARKER_FILE};
 use crate::image::{Descriptor, Index, annotations, json};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
-pub(super) const INDEX_FILE: &str = "index.json";
 pub(super) const INDEX_LOCK: &str = "index.json.lock";
 pub(super) const INGEST_LOCK: &str = "ingest.lock";
 pub(super) const INGEST_DIR: &str = "ingest";
 pub(super) const BLOBS_DIR: &str = "blobs/sha256";
-const LAYOUT_FILE: &str = "oci-layout";
-const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// More than any real store's `index.json`, in bytes.
 const MAX_INDEX: u64 = 64 << 20;
@@ -129,15 +127,13 @@ impl Store {
     }
 
     fn check_layout(&self) -> Result<()> {
-        let current = fs::read(self.dir.join(LAYOUT_FILE)).unwrap_or_default();
-        if current == LAYOUT.as_bytes() {
+        let current = fs::read(self.dir.join(MARKER_FILE)).unwrap_or_default();
+        if current == MARKER.as_bytes() {
             return Ok(());
         }
         // Whatever does not even parse is what a crash left of it.
-        if let Ok(layout) = serde_json::from_slice::<serde_json::Value>(&current)
-            && let Some(version) = layout.get("imageLayoutVersion").and_then(|version| version.as_str())
-        {
-            if version == "1.0.0" {
+        if let Some(version) = oci_layout::version(&current) {
+            if version == oci_layout::VERSION {
                 return Ok(());
             }
             return Err(Error::unsupported(format!(
@@ -145,7 +141,7 @@ impl Store {
                 self.dir.display()
             )));
         }
-        self.replace(LAYOUT_FILE, LAYOUT.as_bytes())
+        self.replace(MARKER_FILE, MARKER.as_bytes())
             .with_context(|| self.failed("creating"))
     }
 

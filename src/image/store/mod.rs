@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 pub(crate) use add::Addition;
 pub(crate) use collect::successors;
 
+use super::oci_layout::INDEX_FILE;
 use super::{Arch, Descriptor, Digest, Index, Manifest, PackedImage, Reference, annotations, media_type};
 use crate::{Error, Result, ResultExt};
 
@@ -112,7 +113,7 @@ impl Store {
             .with_context(|| format!("finding user {name:?}"))?
             .ok_or_else(|| Error::not_found(format!("finding user {name:?}: not in the user database")))?;
         let dir = user.dir.join(USER_DIR);
-        for file in [layout::INDEX_FILE, layout::INDEX_LOCK] {
+        for file in [INDEX_FILE, layout::INDEX_LOCK] {
             std::fs::metadata(dir.join(file))
                 .map_err(Error::from)
                 .with_context(|| {

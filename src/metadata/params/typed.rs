@@ -8,6 +8,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use crate::metadata::duration::parse_unsigned as parse_duration;
+pub use crate::text::{go_quote, is_printable};
 use crate::{Error, Result};
 
 /// What a parameter's value must look like. An unknown hint accepts everything, so that newer gadgets still run.
@@ -209,75 +211,6 @@ pub fn parse_float(value: &str, bits: u8) -> Result<f64> {
     }
 }
 
-/// The duration of a text such as `1h2m3.5s`, `100ms` or `0`. Negative durations, which Go's syntax has, are refused
-/// because nothing here can wait for less than no time.
-///
-/// # Errors
-///
-/// `time: missing unit in duration "5"` and its like.
-pub fn parse_duration(value: &str) -> Result<Duration> {
-    let error = |what: &str| Error::invalid(format!("time: {what}duration {}", go_quote(value)));
-    let invalid = || error("invalid ");
-    let mut rest = value.strip_prefix('+').unwrap_or(value);
-    if rest.starts_with('-') {
-        return Err(Error::invalid(format!("negative duration {}", go_quote(value))));
-    }
-    if rest == "0" {
-        return Ok(Duration::ZERO);
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    let mut nanos: u128 = 0;
-    while !rest.is_empty() {
-        let number_len = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        let (number, after) = rest.split_at(number_len);
-        let unit_len = after
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(after.len());
-        let (unit, next) = after.split_at(unit_len);
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
-            return Err(invalid());
-        }
-        if unit.is_empty() {
-            return Err(error("missing unit in "));
-        }
-        let scale: u128 = match unit {
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60 * 1_000_000_000,
-            "h" => 3600 * 1_000_000_000,
-            _ => return Err(error(&format!("unknown unit {} in ", go_quote(unit)))),
-        };
-        let whole: u128 = if whole.is_empty() {
-            0
-        } else {
-            whole.parse().map_err(|_| invalid())?
-        };
-        // Eighteen digits are a thousand times finer than a nanosecond of an hour; the rest cannot be seen.
-        let fraction = fraction.get(..18).unwrap_or(fraction);
-        let digits = u32::try_from(fraction.len()).unwrap_or(18);
-        let fraction: u128 = if fraction.is_empty() {
-            0
-        } else {
-            fraction.parse().map_err(|_| invalid())?
-        };
-        nanos = whole
-            .checked_mul(scale)
-            .and_then(|n| n.checked_add(fraction * scale / 10u128.pow(digits)))
-            .and_then(|n| n.checked_add(nanos))
-            .filter(|n| *n <= i64::MAX as u128)
-            .ok_or_else(invalid)?;
-        rest = next;
-    }
-    u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| invalid())
-}
-
 /// A number of bytes such as `65536`, `64K`, `4M` or `1G` (powers of 1024; `KiB` and `KB` mean the same).
 ///
 /// # Errors
@@ -394,40 +327,6 @@ impl PerDataSource<Duration> {
             parse_duration(value).map_err(|e| e.context(format!("converting {} to duration", go_quote(value))))
         })
     }
-}
-
-/// `text` in double quotes, with the escapes of Go's `%q`.
-pub fn go_quote(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            '\r' => quoted.push_str("\\r"),
-            '\x07' => quoted.push_str("\\a"),
-            '\x08' => quoted.push_str("\\b"),
-            '\x0b' => quoted.push_str("\\v"),
-            '\x0c' => quoted.push_str("\\f"),
-            _ if is_printable(c) => quoted.push(c),
-            _ if u32::from(c) < 0x80 => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
-            _ if u32::from(c) < 0x1_0000 => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
-            _ => quoted.push_str(&format!("\\U{:08x}", u32::from(c))),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-/// Whether `c` leaves a mark on paper, or is the plain space: what Go calls printable.
-pub fn is_printable(c: char) -> bool {
-    use unicode_properties::{GeneralCategoryGroup as Group, UnicodeGeneralCategory};
-    if c.is_ascii() {
-        return matches!(c, ' '..='~');
-    }
-    !matches!(c.general_category_group(), Group::Other | Group::Separator)
 }
 
 #[cfg(test)]
@@ -557,13 +456,5 @@ mod tests {
         TypeHint::Ip.check("").unwrap();
         TypeHint::Ip.check("::1").unwrap();
         assert!(TypeHint::Ip.check("1.2.3").is_err());
-    }
-
-    #[test]
-    fn quoting_escapes_what_a_terminal_would_obey() {
-        assert_eq!(
-            go_quote("a\"b\\\x1b[31m\u{202e}é\n"),
-            "\"a\\\"b\\\\\\x1b[31m\\u202eé\\n\""
-        );
     }
 }
