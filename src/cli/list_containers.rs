@@ -7,22 +7,22 @@ mod tests;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgMatches, Command};
-use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 use tracing::warn;
 
 use self::columns::{COLUMNS, Column, Row, cells, header, widths, write_line};
 use super::flags;
+use super::signals::Interrupts;
 use super::stdout::stdout;
 use crate::containers::{
     Collection, CollectionOptions, Container, ContainerEvent, ContainerEventKind, DOCKER_SOCKET, MissingSocket,
     RuntimeKind, Selector,
 };
+use crate::stop::StopSignal;
 use crate::{Error, Result, ResultExt};
 
 /// How often a watch looks whether it shall end.
@@ -89,10 +89,9 @@ pub(super) fn command() -> Command {
 pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let arguments = Arguments::parse(matches)?;
     let terminal = io::stdout().is_terminal();
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = StopSignal::default();
     if arguments.watch {
-        // Before any thread is started: all of them inherit the mask, and only the waiter gets the signal.
-        stop_on_signal(&stop)?;
+        Interrupts::take()?.end(stop.clone());
     }
     let collection = Collection::start(arguments.collection.clone())?;
     collection.wait_initial();
@@ -246,7 +245,7 @@ fn watch(
     collection: &Collection,
     arguments: &Arguments,
     terminal: bool,
-    stop: &AtomicBool,
+    stop: &StopSignal,
     mut out: impl Write,
 ) -> io::Result<()> {
     let deadline = (!arguments.timeout.is_zero()).then(|| Instant::now() + arguments.timeout);
@@ -273,10 +272,10 @@ fn watch(
 fn next_event(
     events: &Receiver<ContainerEvent>,
     deadline: Option<Instant>,
-    stop: &AtomicBool,
+    stop: &StopSignal,
 ) -> Option<ContainerEvent> {
     loop {
-        if stop.load(Ordering::Relaxed) {
+        if stop.is_requested() {
             return None;
         }
         let left = deadline.map_or(TICK, |deadline| deadline.saturating_duration_since(Instant::now()));
@@ -289,28 +288,6 @@ fn next_event(
             Err(RecvTimeoutError::Disconnected) => return None,
         }
     }
-}
-
-/// Sets `stop` on SIGINT or SIGTERM. Must be called while the process has one thread.
-fn stop_on_signal(stop: &Arc<AtomicBool>) -> Result<()> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    signals.thread_block().context("blocking signals")?;
-    let stop = stop.clone();
-    std::thread::Builder::new()
-        .name("ig-signals".to_owned())
-        .spawn(move || {
-            if signals.wait().is_ok() {
-                stop.store(true, Ordering::Relaxed);
-            }
-            // A second one ends at once, whatever holds the rest up.
-            if signals.wait().is_ok() {
-                std::process::exit(130);
-            }
-        })
-        .context("starting the signal thread")?;
-    Ok(())
 }
 
 /// How events are written, one after the other.
