@@ -688,3 +688,97 @@ fn shell_pid(container: &Container) -> u64 {
     let [pid] = pids[..] else { panic!("{pids:?}") };
     pid
 }
+
+/// So many processes that each have a mount namespace of their own; they end when this is dropped.
+struct Namespaces {
+    child: std::process::Child,
+}
+
+impl Namespaces {
+    /// Returns when all of them exist.
+    fn fill(count: u32) -> Self {
+        let script = format!(
+            "import ctypes, os, signal, sys\n\
+             libc = ctypes.CDLL(None)\n\
+             r, w = os.pipe()\n\
+             pids = []\n\
+             for i in range({count}):\n\
+             \x20   pid = os.fork()\n\
+             \x20   if pid == 0:\n\
+             \x20       os.write(w, b'x' if libc.unshare(0x20000) == 0 else b'-')\n\
+             \x20       signal.pause()\n\
+             \x20   pids.append(pid)\n\
+             answers = b''\n\
+             while len(answers) < len(pids): answers += os.read(r, 4096)\n\
+             print('ready' if answers.count(b'x') == len(pids) else 'unshare failed', flush=True)\n\
+             sys.stdin.read()\n\
+             for pid in pids: os.kill(pid, 9)\n"
+        );
+        let mut child = std::process::Command::new("python3")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 can be run");
+        let mut answer = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe"))
+            .read_line(&mut answer)
+            .expect("it answers");
+        assert_eq!(answer.trim_end(), "ready");
+        Self { child }
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn more_namespaces_than_the_kernels_filter_holds() {
+    let Some(ig) = Ig::with_docker() else { return };
+    let selected = Container::start("selected", BUSY);
+    let other = Container::start("other", "while true; do cat /etc/group >/dev/null; usleep 100000; done");
+    let live = ig.start(&format!("run trace_open --pull never -c {} -o json", selected.name));
+    live.wait_event("the open before", |event| event["fname"] == "/etc/passwd");
+    // New namespaces are decided as fast as they come, so that the set fills only while nobody decides.
+    live.signal(Signal::SIGSTOP);
+    let namespaces = Namespaces::fill(4300);
+    live.signal(Signal::SIGCONT);
+    live.wait_log("filtering in user space from now on");
+    let switched = live.lines().len();
+    common::eventually("an open after the switch", || {
+        let lines = live.lines();
+        lines[switched..]
+            .iter()
+            .any(|line| line.contains("/etc/passwd"))
+            .then_some(())
+    });
+    drop(namespaces);
+    let ran = live.stop().ok();
+    for line in ran.stdout.lines() {
+        let event = event(line);
+        assert_eq!(event["runtime"]["containerName"], selected.name.as_str(), "{line}");
+    }
+    drop(other);
+}
+
+#[test]
+fn help_of_a_gadget_needs_no_root() {
+    let Some(ig) = Ig::new() else { return };
+    let (_dir, copy) = common::public_copy();
+    let mut command = std::process::Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&copy);
+    command
+        .args(["run", "trace_open", "--pull", "never", "--help"])
+        .env("HOME", "/nonexistent");
+    let output = command.output().expect("setpriv can be run");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("--failed"), "{text}");
+    drop(ig);
+}

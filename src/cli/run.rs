@@ -31,19 +31,24 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     if args.is_only_help() {
         return print(&args.help_page()?);
     }
-    host::require_root()?;
-    let view = host::prepare(&HostOptions::from_matches(&args.root_matches()?))?;
-    let interrupts = Interrupts::take()?;
     let early = args.early()?;
+    let host_options = HostOptions::from_matches(&args.root_matches()?);
+    // Help needs the image, but nothing of the host.
+    let host = if early.help {
+        None
+    } else {
+        host::require_root()?;
+        Some(Host::new(host::prepare(&host_options)?.root))
+    };
+    let interrupts = Interrupts::take()?;
     let Some(name) = early.image.as_ref().and_then(|name| name.to_str()) else {
         return print(&args.help_page()?);
     };
     run_flags::check(&early.values)?;
     // Containers are listed while the image is read and the gadget is loaded.
-    let containers = if early.help {
-        ContainerSource::Unavailable("only help was asked for".to_owned())
-    } else {
-        containers(&early.values, Host::new(view.root))?
+    let containers = match host {
+        Some(host) => containers(&early.values, host)?,
+        None => ContainerSource::Unavailable("only help was asked for".to_owned()),
     };
     let image = find_image(name, &early.values).context("fetching gadget information")?;
     let mut gadget = Gadget::builder(&image)
