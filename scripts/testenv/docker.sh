@@ -55,7 +55,18 @@ start() {
     return 1
 }
 
+# Daemons that were killed leave their pid files; one whose process is gone, or dead and not yet reaped, would keep dockerd from
+# starting.
+forget_dead() {
+    [ -s "$1" ] || return 0
+    case $(sed -n 's/^State:[[:space:]]*//p' "/proc/$(cat "$1")/status" 2>/dev/null) in
+        "" | Z*) rm -f "$1" ;;
+    esac
+}
+
 if ! answers; then
+    forget_dead /run/docker.pid
+    forget_dead /run/docker/containerd/containerd.pid
     # The daemon's defaults first. Machines without netfilter have no bridge; without overlayfs (or on top of one), vfs works.
     start || start --iptables=false --ip6tables=false --bridge=none ||
         start --iptables=false --ip6tables=false --bridge=none --storage-driver=vfs || {
