@@ -25,19 +25,21 @@ as_root scripts/testenv/docker.sh
 command -v clang-16 >/dev/null || export CLANG="${CLANG:-clang}"
 as_root env "CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}" tests/headers/check.sh
 
+# What a test that passes has printed is shown only on demand, and SKIPPED is such a line.
+show=${IG_TEST_ALLOW_SKIP:+--nocapture}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # The library's ignored tests need root, which is here; those of the live kernel that are ignored say which feature they wait for.
 # Tests of the live kernel see each other's events and share the docker daemon: one at a time.
 status=0
 {
-    cargo test --lib --bins --examples -- --include-ignored --skip nanoseconds_per_event &&
+    cargo test --lib --bins --examples -- --include-ignored --skip nanoseconds_per_event $show &&
         cargo test --doc &&
-        cargo test --test '*' -- --test-threads=1
+        cargo test --test '*' -- --test-threads=1 $show
 } 2>&1 | tee "$log" || status=$?
 if grep -q '^test result: FAILED\|^error' "$log"; then status=1; fi
 passed=$(awk '/^test result:/ { n += $4 } END { print n + 0 }' "$log")
 failed=$(awk '/^test result:/ { n += $6 } END { print n + 0 }' "$log")
-skipped=$(grep -c '^SKIPPED' "$log" || true)
+skipped=$(grep -c 'SKIPPED: ' "$log" || true)
 echo "$passed passed, $failed failed, $skipped skipped"
 exit $status

@@ -250,8 +250,9 @@ impl KernelSide {
         self.filter.as_ref().is_some_and(|filter| (filter.overflowed)())
     }
 
-    /// Loads the object anew, this time without the kernel's filter: the gates go on filtering. No event is lost or seen
-    /// twice: both objects are attached for a moment, and the time of an event says whose it is.
+    /// Loads the object anew, this time without the kernel's filter: the gates go on filtering. Both objects
+    /// are attached for a moment, and the time of an event says whose it is, so that none in between is lost or seen twice; only
+    /// events of a gadget whose records carry no time can be.
     fn drop_filter(&mut self, stop: &StopSignal, report: &mut Report) -> Result<()> {
         let mut loaded = load(&self.object, &self.values, None, self.buffers)?;
         loaded.attach()?;
@@ -270,7 +271,12 @@ impl KernelSide {
                 tracer,
             } = running;
             let finished = tracer.finish()?;
-            report.add(&source, old.lost_reservations(&map), finished.counts);
+            // The gate goes on with its count, which is added when the last tracer ends.
+            let counts = TracerCounts {
+                lost_while_held: 0,
+                ..finished.counts
+            };
+            report.add(&source, old.lost_reservations(&map), counts);
             let start = StartTracer {
                 source,
                 map,

@@ -37,11 +37,10 @@ pub fn drain(reader: &mut dyn Reader, served: &mut dyn Served, wake: &EventFd) -
     while !served.finished() {
         let count = reader.read(BATCH)?;
         served.periodic()?;
+        served.pause()?;
         if count >= BATCH {
-            served.pause()?;
             continue;
         }
-        served.pause()?;
         empty_reads = if count == 0 { empty_reads + 1 } else { 0 };
         if empty_reads >= IDLE_READS {
             wait(reader, served.idle_interval(), wake)?;
