@@ -17,10 +17,12 @@
 
 mod accessor;
 mod element;
+mod emitter;
 mod field;
 mod footprint;
 mod gate;
 mod kind;
+mod loss;
 mod pipeline;
 mod source;
 mod stream;
@@ -31,11 +33,13 @@ mod values;
 
 pub use accessor::{Accessor, Text, Typed, Value};
 pub use element::{Element, Layout};
+pub use emitter::Emitter;
 pub use field::{Annotations, Field, FieldId, FieldSettings, Flags, NewField, Settings, StaticField};
 pub use footprint::Footprint;
 pub use gate::{Gate, Verdict};
 pub use kind::{Kind, Scalar};
-pub use pipeline::{ArrayFn, ElementFn, Flow, FlushFn, Pipeline};
+pub use loss::{LossPlace, Losses};
+pub use pipeline::{ArrayFn, ElementFn, Flow, FlushFn, LossFn, Pipeline};
 pub use source::{Container, DataSource, FieldRef, SourceType};
 pub use stream::{Demand, RecordIds, Stream};
 pub use template::template;

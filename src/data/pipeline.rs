@@ -1,6 +1,7 @@
 //! Pipelines: what happens to the packets of one data source, in which order.
 
 use super::element::Element;
+use super::loss::LossPlace;
 use crate::Result;
 
 /// Whether a packet goes on to the next subscriber.
@@ -19,6 +20,9 @@ pub type ArrayFn = Box<dyn FnMut(&mut Vec<Element>) -> Result<Flow> + Send>;
 /// Called when a producer has nothing more for now: the moment to write out what was buffered.
 pub type FlushFn = Box<dyn FnMut() -> Result<()> + Send>;
 
+/// Called where events were lost on their way here: between those delivered before and those delivered after.
+pub type LossFn = Box<dyn FnMut(LossPlace, u64) -> Result<()> + Send>;
+
 enum Subscriber {
     Element(ElementFn),
     Array(ArrayFn),
@@ -29,6 +33,7 @@ enum Subscriber {
 pub struct Pipeline {
     subscribers: Vec<(i32, Subscriber)>,
     flushers: Vec<FlushFn>,
+    loss_watchers: Vec<LossFn>,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -56,6 +61,24 @@ impl Pipeline {
     /// Is called whenever the producer pauses and once at the end.
     pub fn on_flush(&mut self, call: impl FnMut() -> Result<()> + Send + 'static) {
         self.flushers.push(Box::new(call));
+    }
+
+    /// Is called when events were lost, as soon as the producer knows.
+    pub fn on_loss(&mut self, call: impl FnMut(LossPlace, u64) -> Result<()> + Send + 'static) {
+        self.loss_watchers.push(Box::new(call));
+    }
+
+    /// Whether somebody wants to know of losses where they happen.
+    pub fn watches_losses(&self) -> bool {
+        !self.loss_watchers.is_empty()
+    }
+
+    /// Tells those who want to know that `count` events were lost.
+    pub fn lose(&mut self, place: LossPlace, count: u64) -> Result<()> {
+        for call in &mut self.loss_watchers {
+            call(place, count)?;
+        }
+        Ok(())
     }
 
     /// Whether nobody would see a packet.

@@ -1,9 +1,12 @@
 //! Streams: a data source with everything that is attached to it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use super::emitter::Emitter;
 use super::field::FieldId;
 use super::gate::Gate;
+use super::loss::Losses;
 use super::pipeline::Pipeline;
 use super::source::DataSource;
 
@@ -19,6 +22,8 @@ pub struct Stream {
     pub gate: Option<Box<dyn Gate>>,
     /// Where the ids are by which records belong to containers.
     pub record: RecordIds,
+    /// Counts what does not arrive.
+    pub losses: Arc<Losses>,
 }
 
 /// Where a stream's raw records carry what containers are found by.
@@ -48,7 +53,17 @@ impl Stream {
             demand: Demand::default(),
             gate: None,
             record: RecordIds::default(),
+            losses: Arc::default(),
         }
+    }
+
+    /// The producer's end. Nobody can subscribe any more.
+    pub fn emitter(&mut self) -> Emitter {
+        Emitter::new(
+            self.source.layout().clone(),
+            std::mem::take(&mut self.pipeline),
+            Arc::clone(&self.losses),
+        )
     }
 }
 

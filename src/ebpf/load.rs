@@ -244,13 +244,30 @@ impl Loaded {
         self.kind
     }
 
-    /// How many events could not be reserved in buffer `map` since the object was loaded.
-    pub fn lost_reservations(&self, map: &str) -> u64 {
-        let counter = format!("{map}_lost_samples");
-        let Some(counter) = self.object.maps().find(|map| map.name() == counter.as_str()) else {
-            return 0;
-        };
-        let per_cpu = counter
+    /// The counter of records that the kernel side found no room for in buffer `map`, if the object has one.
+    pub fn loss_counter(&self, map: &str) -> Result<Option<LossCounter>> {
+        let name = format!("{map}_lost_samples");
+        match self.object.maps().find(|map| map.name() == name.as_str()) {
+            None => Ok(None),
+            Some(counter) => match MapHandle::try_from(&counter) {
+                Ok(map) => Ok(Some(LossCounter { map })),
+                Err(error) => Err(Error::new(ErrorKind::Io, format!("map {name:?}: {error}"))),
+            },
+        }
+    }
+}
+
+/// Counts, on each CPU, records that found no room in an event buffer.
+#[derive(Debug)]
+pub struct LossCounter {
+    map: MapHandle,
+}
+
+impl LossCounter {
+    /// The sum over all CPUs.
+    pub fn read(&self) -> u64 {
+        let per_cpu = self
+            .map
             .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
             .ok()
             .flatten()

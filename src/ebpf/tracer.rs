@@ -16,7 +16,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::buffer::drain::{Served, drain, drain_rest};
 use super::buffer::{BufferSettings, Reader, reader};
-use crate::data::{Element, Gate, Layout, Pipeline, Verdict};
+use super::load::LossCounter;
+use crate::data::{Element, Emitter, Gate, LossPlace, Verdict};
 use crate::stop::StopSignal;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -33,10 +34,10 @@ pub struct TracerSetup {
     pub map: MapHandle,
     /// Its settings.
     pub settings: BufferSettings,
-    /// Layout of the data source's elements.
-    pub layout: Layout,
     /// Where elements go.
-    pub pipeline: Pipeline,
+    pub emitter: Emitter,
+    /// The kernel side's counter of records that it found no room for, if it has one.
+    pub lost_reservations: Option<LossCounter>,
     /// Decides about raw records, if something has to.
     pub gate: Option<Box<dyn Gate>>,
     /// Told when the run cannot go on.
@@ -49,10 +50,10 @@ pub struct TracerSetup {
 
 /// What a tracer that has finished gives back.
 pub struct Finished {
-    /// What it has counted.
-    pub counts: TracerCounts,
+    /// Records that reached the pipeline.
+    pub events: u64,
     /// Where its elements went.
-    pub pipeline: Pipeline,
+    pub emitter: Emitter,
     /// What decided about its records.
     pub gate: Option<Box<dyn Gate>>,
 }
@@ -63,19 +64,6 @@ impl std::fmt::Debug for TracerSetup {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
-}
-
-/// What a tracer has counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TracerCounts {
-    /// Records that reached the pipeline.
-    pub events: u64,
-    /// Records that the kernel could not write to the buffer, as far as the reader is told.
-    pub lost_in_buffer: u64,
-    /// Records that were given up while held back.
-    pub lost_while_held: u64,
-    /// Records whose way through the pipeline ended with an error.
-    pub failed: u64,
 }
 
 #[derive(Debug, Default)]
@@ -172,10 +160,15 @@ fn run(
         }));
     }
     let flow = Rc::new(RefCell::new(EventFlow {
-        element: Element::new(&setup.layout),
-        layout: setup.layout,
-        pipeline: setup.pipeline,
+        element: setup.emitter.element(),
+        accounted: Accounted {
+            // What a gate gave up under another tracer is counted already.
+            held: gate.as_ref().map_or(0, |gate| gate.lost()),
+            ..Accounted::default()
+        },
+        emitter: setup.emitter,
         gate,
+        lost_reservations: setup.lost_reservations,
         timestamp: setup.timestamp,
         not_before: setup.not_before,
         shared: Arc::clone(shared),
@@ -224,7 +217,7 @@ fn finish(reader: &mut dyn Reader, served: &mut Worker) -> Result<()> {
         served.periodic()?;
     }
     served.flow.borrow_mut().release(true);
-    served.pause()
+    served.pause(reader.lost())
 }
 
 /// After an error nothing is read any more, but the buffer's map must stay until the run has ended.
@@ -237,13 +230,22 @@ fn wait_until_finished(shared: &Shared) {
 /// The way of a record: gate, element, pipeline.
 struct EventFlow {
     element: Element,
-    layout: Layout,
-    pipeline: Pipeline,
+    emitter: Emitter,
     gate: Option<Box<dyn Gate>>,
+    lost_reservations: Option<LossCounter>,
     timestamp: Option<usize>,
     not_before: u64,
     shared: Arc<Shared>,
     events: u64,
+    failed: u64,
+    accounted: Accounted,
+}
+
+/// How much of each loss has been counted for the data source.
+#[derive(Debug, Default)]
+struct Accounted {
+    buffer: u64,
+    held: u64,
     failed: u64,
 }
 
@@ -266,8 +268,8 @@ impl EventFlow {
     #[inline]
     fn emit(&mut self, record: &[u8]) {
         self.events += 1;
-        self.element.reset(&self.layout, record);
-        if let Err(error) = self.pipeline.emit(&mut self.element) {
+        self.element.reset(self.emitter.layout(), record);
+        if let Err(error) = self.emitter.emit(&mut self.element) {
             self.failed += 1;
             if self.failed == 1 {
                 tracing::warn!(
@@ -291,15 +293,32 @@ impl EventFlow {
         at != 0 && (at < self.not_before || (not_after != 0 && at >= not_after))
     }
 
+    /// Counts what was lost since the last time, and tells those who want to know where it was. `lost_in_buffer` is what the
+    /// reader of the buffer was told of.
+    fn account(&mut self, lost_in_buffer: u64) -> Result<()> {
+        let reservations = self.lost_reservations.as_ref().map_or(0, LossCounter::read);
+        let Accounted { buffer, held, failed } = &mut self.accounted;
+        for (place, total, accounted) in [
+            (LossPlace::Buffer, lost_in_buffer.saturating_add(reservations), buffer),
+            (LossPlace::Held, self.gate.as_ref().map_or(0, |gate| gate.lost()), held),
+            (LossPlace::Failed, self.failed, failed),
+        ] {
+            let new = total.saturating_sub(*accounted);
+            if new > 0 {
+                *accounted = total;
+                self.emitter.losses().add(place, new);
+                self.emitter.lose(place, new)?;
+            }
+        }
+        Ok(())
+    }
+
     fn finish(&mut self, lost_in_buffer: u64) -> Finished {
+        // Whoever wants to know of losses was told by the last pause, unless the run fails, which is said elsewhere.
+        let _ = self.account(lost_in_buffer);
         Finished {
-            counts: TracerCounts {
-                events: self.events,
-                lost_in_buffer,
-                lost_while_held: self.gate.as_ref().map_or(0, |gate| gate.lost()),
-                failed: self.failed,
-            },
-            pipeline: std::mem::take(&mut self.pipeline),
+            events: self.events,
+            emitter: std::mem::take(&mut self.emitter),
             gate: self.gate.take(),
         }
     }
@@ -321,10 +340,14 @@ struct Worker {
 }
 
 impl Served for Worker {
-    fn pause(&mut self) -> Result<()> {
+    fn pause(&mut self, lost_in_buffer: u64) -> Result<()> {
         let mut flow = self.flow.borrow_mut();
         self.shared.events.store(flow.events, Ordering::Relaxed);
-        flow.pipeline.flush()
+        // Asking the kernel for its counter costs more than an event.
+        if flow.emitter.watches_losses() {
+            flow.account(lost_in_buffer)?;
+        }
+        flow.emitter.flush()
     }
 
     fn idle_interval(&self) -> Option<Duration> {

@@ -106,7 +106,10 @@ impl GadgetBuilder<'_> {
             .context("setting metadata")?;
         annotate(&mut config, &self.annotations)?;
         let config = Arc::new(config);
-        let mut context = Context::default();
+        let mut context = Context {
+            config: Arc::clone(&config),
+            ..Context::default()
+        };
         let mut objects = self.image.ebpf();
         let object = match objects.next() {
             None => None,

@@ -1,18 +1,19 @@
 //! Running a gadget: prepare, load, attach; wait; detach, drain, stop.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
 use super::Gadget;
-use crate::data::{Gate, Layout, Pipeline};
+use crate::data::{Emitter, Gate, LossPlace, Losses};
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::object::EbpfObject;
-use crate::ebpf::tracer::{Tracer, TracerCounts, TracerSetup};
+use crate::ebpf::tracer::{Tracer, TracerSetup};
 use crate::ebpf::{LoadOptions, Loaded};
 use crate::metadata::params::ParamValues;
-use crate::operators::{Instance, KernelFilter, priority};
+use crate::operators::{Explanation, Instance, KernelFilter, priority};
 use crate::stop::StopSignal;
 use crate::{Result, ResultExt};
 
@@ -24,7 +25,10 @@ pub struct Running {
     kernel: Option<KernelSide>,
     instances: Vec<Box<dyn Instance>>,
     stop: StopSignal,
-    report: Report,
+    /// Events of tracers that have ended.
+    events: u64,
+    /// The counters of all data sources.
+    losses: Vec<(String, Arc<Losses>)>,
 }
 
 /// What a run has in the kernel, and what is needed to load it anew.
@@ -41,7 +45,6 @@ struct KernelSide {
 struct RunningTracer {
     source: String,
     map: String,
-    layout: Layout,
     timestamp: Option<usize>,
     tracer: Tracer,
 }
@@ -61,8 +64,8 @@ pub struct Loss {
     pub source: String,
     /// How many there were.
     pub count: u64,
-    /// Where they were lost, as the end of a sentence.
-    pub place: &'static str,
+    /// Where they stayed.
+    pub place: LossPlace,
 }
 
 /// How a run went.
@@ -73,61 +76,26 @@ pub struct Report {
 }
 
 impl Report {
-    /// What was lost; empty if nothing was.
+    /// What was lost or left out, in the order of the data sources; empty if nothing was.
     pub fn losses(&self) -> &[Loss] {
         &self.losses
+    }
+
+    /// Whether something was lost that nobody asked to leave out.
+    pub fn lost_anything(&self) -> bool {
+        self.losses.iter().any(|loss| !loss.place.is_intended())
     }
 
     /// Events that reached the data sources.
     pub fn events(&self) -> u64 {
         self.events
     }
-
-    fn add(&mut self, source: &str, reservations: u64, counts: TracerCounts) {
-        self.events += counts.events;
-        for (count, place) in [
-            (
-                reservations.saturating_add(counts.lost_in_buffer),
-                "the event buffer was full",
-            ),
-            (
-                counts.lost_while_held,
-                "too many waited for the name of their container",
-            ),
-            (counts.failed, "they could not be processed"),
-        ] {
-            if count == 0 {
-                continue;
-            }
-            match self
-                .losses
-                .iter_mut()
-                .find(|loss| loss.source == source && loss.place == place)
-            {
-                Some(loss) => loss.count += count,
-                None => self.losses.push(Loss {
-                    source: source.to_owned(),
-                    count,
-                    place,
-                }),
-            }
-        }
-    }
 }
 
 impl Gadget {
     /// Loads and attaches the gadget. Events flow when this returns.
     pub fn start(mut self) -> Result<Running> {
-        let params = self.params();
-        self.values.prepare(&params)?;
-        self.instances
-            .sort_by_key(|instance| (instance.priority(), instance.name()));
-        for instance in &mut self.instances {
-            instance.configure(&self.values, &mut self.context)?;
-        }
-        for instance in self.instances.iter().rev() {
-            instance.demand(&mut self.context);
-        }
+        self.settle()?;
         if let Some(object) = &mut self.object {
             object.prepare(&mut self.context.streams, priority::subscription::EBPF);
         }
@@ -139,6 +107,34 @@ impl Gadget {
                 .context("pre-starting operators")?;
         }
         self.launch().context("starting operators")
+    }
+
+    /// What a run would do and why; nothing is loaded.
+    pub fn explain(mut self) -> Result<Explanation> {
+        self.settle()?;
+        let mut explanation = Explanation::default();
+        for instance in &self.instances {
+            instance.explain(&self.context, &mut explanation);
+        }
+        Ok(explanation)
+    }
+
+    /// Settles what is to be done: the values of all parameters, and which fields are read.
+    fn settle(&mut self) -> Result<()> {
+        let params = self.params();
+        self.values.prepare(&params)?;
+        self.instances
+            .sort_by_key(|instance| (instance.priority(), instance.name()));
+        for instance in self.instances.iter_mut().rev() {
+            instance.adjust(&mut self.values, &params, &mut self.context)?;
+        }
+        for instance in &mut self.instances {
+            instance.configure(&self.values, &mut self.context)?;
+        }
+        for instance in self.instances.iter().rev() {
+            instance.demand(&mut self.context);
+        }
+        Ok(())
     }
 
     fn launch(self) -> Result<Running> {
@@ -162,9 +158,8 @@ impl Gadget {
                 let start = StartTracer {
                     source: stream.source.name().to_owned(),
                     map: tracer.map.clone(),
-                    layout: stream.source.layout().clone(),
                     timestamp: stream.record.timestamp,
-                    pipeline: std::mem::take(&mut stream.pipeline),
+                    emitter: stream.emitter(),
                     gate: stream.gate.take(),
                     not_before: 0,
                 };
@@ -182,17 +177,23 @@ impl Gadget {
         for instance in &mut instances {
             let name = instance.name();
             instance
-                .start()
+                .start(&mut context)
                 .with_context(|| format!("starting operator {name:?}"))?;
         }
         if let Some(kernel) = &mut kernel {
             kernel.loaded.attach().with_context(in_ebpf)?;
         }
+        let losses = context
+            .streams
+            .iter()
+            .map(|stream| (stream.source.name().to_owned(), Arc::clone(&stream.losses)))
+            .collect();
         Ok(Running {
             kernel,
             instances,
             stop,
-            report: Report::default(),
+            events: 0,
+            losses,
         })
     }
 }
@@ -215,9 +216,8 @@ fn load(
 struct StartTracer {
     source: String,
     map: String,
-    layout: Layout,
     timestamp: Option<usize>,
-    pipeline: Pipeline,
+    emitter: Emitter,
     gate: Option<Box<dyn Gate>>,
     not_before: u64,
 }
@@ -228,8 +228,8 @@ impl StartTracer {
             name: self.source.clone(),
             map: loaded.map(&self.map)?,
             settings: buffers,
-            layout: self.layout.clone(),
-            pipeline: self.pipeline,
+            emitter: self.emitter,
+            lost_reservations: loaded.loss_counter(&self.map)?,
             gate: self.gate,
             stop: stop.clone(),
             timestamp: self.timestamp,
@@ -238,7 +238,6 @@ impl StartTracer {
         Ok(RunningTracer {
             source: self.source,
             map: self.map,
-            layout: self.layout,
             timestamp: self.timestamp,
             tracer,
         })
@@ -253,7 +252,7 @@ impl KernelSide {
     /// Loads the object anew, this time without the kernel's filter: the gates go on filtering. Both objects
     /// are attached for a moment, and the time of an event says whose it is, so that none in between is lost or seen twice; only
     /// events of a gadget whose records carry no time can be.
-    fn drop_filter(&mut self, stop: &StopSignal, report: &mut Report) -> Result<()> {
+    fn drop_filter(&mut self, stop: &StopSignal, events: &mut u64) -> Result<()> {
         let mut loaded = load(&self.object, &self.values, None, self.buffers)?;
         loaded.attach()?;
         let handover = boot_time()?;
@@ -261,28 +260,22 @@ impl KernelSide {
             running.tracer.hand_over(handover);
         }
         self.loaded.detach();
-        let old = std::mem::replace(&mut self.loaded, loaded);
+        // Its counters are read once more when its tracers end.
+        let _old = std::mem::replace(&mut self.loaded, loaded);
         for running in std::mem::take(&mut self.tracers) {
             let RunningTracer {
                 source,
                 map,
-                layout,
                 timestamp,
                 tracer,
             } = running;
             let finished = tracer.finish()?;
-            // The gate goes on with its count, which is added when the last tracer ends.
-            let counts = TracerCounts {
-                lost_while_held: 0,
-                ..finished.counts
-            };
-            report.add(&source, old.lost_reservations(&map), counts);
+            *events += finished.events;
             let start = StartTracer {
                 source,
                 map,
-                layout,
                 timestamp,
-                pipeline: finished.pipeline,
+                emitter: finished.emitter,
                 gate: finished.gate,
                 not_before: handover,
             };
@@ -293,15 +286,10 @@ impl KernelSide {
     }
 
     /// Detaches, and handles every event that was sent until then.
-    fn finish(mut self, report: &mut Report) -> Result<()> {
+    fn finish(mut self, events: &mut u64) -> Result<()> {
         self.loaded.detach();
         for running in self.tracers.drain(..) {
-            let finished = running.tracer.finish()?;
-            report.add(
-                &running.source,
-                self.loaded.lost_reservations(&running.map),
-                finished.counts,
-            );
+            *events += running.tracer.finish()?.events;
         }
         Ok(())
     }
@@ -338,7 +326,7 @@ impl Running {
             return;
         };
         tracing::warn!("more mount namespaces than the kernel's filter holds: filtering in user space from now on");
-        if let Err(error) = kernel.drop_filter(&self.stop, &mut self.report) {
+        if let Err(error) = kernel.drop_filter(&self.stop, &mut self.events) {
             self.stop.fail(error.context("filtering in user space"));
         }
     }
@@ -351,23 +339,40 @@ impl Running {
     /// Events that reached the data sources so far.
     pub fn events(&self) -> u64 {
         let tracers = self.kernel.iter().flat_map(|kernel| &kernel.tracers);
-        self.report.events + tracers.map(|running| running.tracer.events()).sum::<u64>()
+        self.events + tracers.map(|running| running.tracer.events()).sum::<u64>()
     }
 
     /// Detaches, handles every event that was sent until then, and says what was lost.
     pub fn stop(mut self) -> Result<Report> {
         let mut result = match self.kernel.take() {
-            Some(kernel) => kernel.finish(&mut self.report),
+            Some(kernel) => kernel.finish(&mut self.events),
             None => Ok(()),
         };
-        for instance in self.instances.iter_mut().rev() {
-            let name = instance.name();
-            let stopped = instance.stop().with_context(|| format!("stopping operator {name:?}"));
-            result = result.and(stopped.context("stopping operators"));
+        let phases: [fn(&mut dyn Instance) -> Result<()>; 2] = [|i| i.pre_stop(), |i| i.stop()];
+        for phase in phases {
+            for instance in self.instances.iter_mut().rev() {
+                let name = instance.name();
+                let stopped = phase(instance.as_mut()).with_context(|| format!("stopping operator {name:?}"));
+                result = result.and(stopped.context("stopping operators"));
+            }
         }
         if let Some(failure) = self.stop.take_failure() {
             return Err(failure);
         }
-        result.map(|()| std::mem::take(&mut self.report))
+        result.map(|()| self.report())
+    }
+
+    fn report(&self) -> Report {
+        let losses = self.losses.iter().flat_map(|(source, losses)| {
+            LossPlace::ALL.into_iter().map(|place| Loss {
+                source: source.clone(),
+                count: losses.at(place),
+                place,
+            })
+        });
+        Report {
+            losses: losses.filter(|loss| loss.count > 0).collect(),
+            events: self.events,
+        }
     }
 }

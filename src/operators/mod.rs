@@ -14,9 +14,11 @@ pub mod uidgid;
 pub mod ustack;
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use crate::Result;
 pub use crate::data::{Demand, RecordIds, Stream};
+use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues};
 use crate::stop::StopSignal;
 
@@ -25,6 +27,8 @@ use crate::stop::StopSignal;
 pub struct Context {
     /// The gadget's streams, in order of registration.
     pub streams: Vec<Stream>,
+    /// The gadget's metadata.
+    pub config: Arc<Config>,
     /// With which anybody can end the run.
     pub stop: StopSignal,
     /// The set of mount namespaces that the kernel side lets through; none means all.
@@ -70,6 +74,12 @@ pub trait Instance: Send {
         Vec::new()
     }
 
+    /// May change the values of other instances' parameters before anybody gets them, for example to have the kernel side do what
+    /// is cheaper there. `params` are the parameters of all. Called in *descending* priority.
+    fn adjust(&mut self, _values: &mut ParamValues, _params: &[Param], _context: &mut Context) -> Result<()> {
+        Ok(())
+    }
+
     /// Gets the values of all parameters, defaults included.
     fn configure(&mut self, _values: &ParamValues, _context: &mut Context) -> Result<()> {
         Ok(())
@@ -82,13 +92,64 @@ pub trait Instance: Send {
     /// Subscribes to pipelines. No event flows yet.
     fn prepare(&mut self, context: &mut Context) -> Result<()>;
 
-    /// Called when everything is prepared and before the first event.
-    fn start(&mut self) -> Result<()> {
+    /// Says what this instance would do in a run and why, as far as it is known after *demand*.
+    fn explain(&self, _context: &Context, _to: &mut Explanation) {}
+
+    /// Called when everything is prepared and before the first event. Who produces events takes the
+    /// [emitters](Stream::emitter) of its streams here.
+    fn start(&mut self, _context: &mut Context) -> Result<()> {
         Ok(())
     }
 
-    /// Called after the last event.
+    /// Called when the run ends. Whoever produces events has emitted the last one when this returns.
+    fn pre_stop(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called after the last event of all.
     fn stop(&mut self) -> Result<()> {
         Ok(())
     }
+}
+
+/// What `--explain` shows: what a run would do, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explanation {
+    /// The operators, in the order of their priority.
+    pub operators: Vec<OperatorNote>,
+    /// The terms of all filters.
+    pub terms: Vec<TermNote>,
+}
+
+/// Whether an operator is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorNote {
+    /// Its name.
+    pub name: String,
+    /// Whether it does something in this run.
+    pub on: bool,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// Where one term of a filter is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TermNote {
+    /// The data source it is for.
+    pub source: String,
+    /// The term as it was given.
+    pub text: String,
+    /// Where.
+    pub place: TermPlace,
+}
+
+/// Where a term of a filter is decided, the cheapest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TermPlace {
+    /// In the kernel, by this parameter.
+    Kernel(String),
+    /// On the record as the kernel wrote it, before anything else is spent on it.
+    Raw,
+    /// When the fields that operators add are there.
+    Enriched,
 }

@@ -20,8 +20,9 @@ const IDLE_READS: u32 = 4;
 
 /// What the drain loop serves besides the buffer.
 pub trait Served {
-    /// The buffer is empty for now, or a batch was read: write out what was gathered.
-    fn pause(&mut self) -> Result<()>;
+    /// The buffer is empty for now, or a batch was read: write out what was gathered. `lost` records could so far not be written
+    /// to the buffer, as the reader was told.
+    fn pause(&mut self, lost: u64) -> Result<()>;
     /// When [`periodic`](Self::periodic) wants to be called while nothing comes, if at all.
     fn idle_interval(&self) -> Option<Duration>;
     /// Called between batches and while idle.
@@ -37,7 +38,7 @@ pub fn drain(reader: &mut dyn Reader, served: &mut dyn Served, wake: &EventFd) -
     while !served.finished() {
         let count = reader.read(BATCH)?;
         served.periodic()?;
-        served.pause()?;
+        served.pause(reader.lost())?;
         if count >= BATCH {
             continue;
         }
@@ -56,10 +57,10 @@ pub fn drain(reader: &mut dyn Reader, served: &mut dyn Served, wake: &EventFd) -
 /// Reads what is left after the last event.
 pub fn drain_rest(reader: &mut dyn Reader, served: &mut dyn Served) -> Result<()> {
     while reader.read(BATCH)? > 0 {
-        served.pause()?;
+        served.pause(reader.lost())?;
     }
     served.periodic()?;
-    served.pause()
+    served.pause(reader.lost())
 }
 
 fn wait(reader: &dyn Reader, interval: Option<Duration>, wake: &EventFd) -> Result<()> {
