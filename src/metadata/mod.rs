@@ -2,5 +2,6 @@
 
 pub mod config;
 pub mod duration;
+pub(crate) mod layout;
 pub mod params;
 pub mod yaml;
