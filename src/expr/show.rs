@@ -94,7 +94,7 @@ fn float(scientific: &str, value: f64, plain: &str, out: &mut Vec<u8>) {
 pub(super) fn append_duration(nanoseconds: i64, out: &mut Vec<u8>) {
     let fraction = |value: u64, unit: u64, name: &str, out: &mut Vec<u8>| {
         append_u64(value / unit, out);
-        if value % unit > 0 {
+        if !value.is_multiple_of(unit) {
             let width = unit.ilog10() as usize;
             let _ = write!(out, ".{:0width$}", value % unit);
             while out.last() == Some(&b'0') {

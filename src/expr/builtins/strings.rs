@@ -37,9 +37,9 @@ pub(super) fn trim<'a>(arguments: &[Value<'a>], budget: &mut Budget) -> Answer<'
 
 fn first_char(bytes: &[u8]) -> Option<char> {
     let len = match *bytes.first()? {
-        ..0x80 => 1,
-        ..0xe0 => 2,
-        ..0xf0 => 3,
+        0x00..0x80 => 1,
+        0x80..0xe0 => 2,
+        0xe0..0xf0 => 3,
         _ => 4,
     };
     std::str::from_utf8(bytes.get(..len)?).ok()?.chars().next()

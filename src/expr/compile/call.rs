@@ -1,11 +1,12 @@
 //! Calls: of functions, of built-ins with a predicate, of methods.
 
 use super::{Compiler, Scope, Typed};
+use crate::data::Element;
 use crate::expr::ast::Node;
 use crate::expr::builtins::predicates::{Each, EachKind};
 use crate::expr::builtins::{self, Form, Parameter, Returns, Signature, time};
 use crate::expr::fault::{Fault, Outcome};
-use crate::expr::plan::Plan;
+use crate::expr::plan::{Frame, Plan};
 use crate::expr::types::Type;
 use crate::expr::value::Value;
 use crate::text::printable;
@@ -52,16 +53,17 @@ impl Compiler<'_> {
         let plan = self.fold(plan);
         if name == "cidr" && !plan.is_const() {
             // A list that can never be read is an error of the expression, not of every event.
-            self.check(&plan)?;
+            Self::check(&plan)?;
         }
         Ok((plan, result))
     }
 
     /// The error of a plan of constants.
-    fn check(&mut self, plan: &Plan) -> Outcome<()> {
-        let element = crate::data::Element::default();
-        let result = plan.value(&mut crate::expr::plan::Frame::new(&element)).map(drop);
-        result
+    fn check(plan: &Plan) -> Outcome<()> {
+        let element = Element::default();
+        let mut frame = Frame::new(&element);
+        plan.value(&mut frame)?;
+        Ok(())
     }
 
     /// `get` of what has only fields: nil if there is no such field.
