@@ -82,6 +82,14 @@ impl Host {
         of("self").context("reading the host's namespaces")
     }
 
+    /// The id that the host knows our own process by.
+    pub fn own_pid(&self) -> Result<u32> {
+        let path = self.proc.join("self");
+        let target = fs::read_link(&path).with_context(|| format!("reading {}", path.display()))?;
+        let pid = target.to_str().and_then(|pid| pid.parse().ok());
+        pid.ok_or_else(|| Error::invalid(format!("reading {}: no process id", path.display())))
+    }
+
     /// The parent of the host's process `pid`.
     pub fn parent(&self, pid: u32) -> Result<u32> {
         let path = self.proc(pid, "status");
@@ -185,6 +193,7 @@ mod tests {
             host.parent(std::process::id()).unwrap(),
             std::os::unix::process::parent_id()
         );
+        assert_eq!(host.own_pid().unwrap(), std::process::id());
     }
 
     #[test]
