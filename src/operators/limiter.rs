@@ -238,7 +238,11 @@ mod tests {
                 starting,
                 "invalid value of max-entries for data source \"processes\": -10",
             ),
-            ("single:1", starting, "max-entries can only be used on array data sources"),
+            (
+                "single:1",
+                starting,
+                "max-entries can only be used on array data sources",
+            ),
         ] {
             assert_eq!(error(value), format!("{prefix}{expected}"));
         }

@@ -56,9 +56,7 @@ impl<'t> Condition<'t> {
         };
         let operation_at = text.find(OPERATOR_CHARS).unwrap_or(text.len());
         let (field, rest) = text.split_at(operation_at);
-        let length = rest
-            .find(|c| !OPERATOR_CHARS.contains(&c))
-            .unwrap_or(rest.len());
+        let length = rest.find(|c| !OPERATOR_CHARS.contains(&c)).unwrap_or(rest.len());
         let (operator, value) = rest.split_at(length);
         if value.is_empty() {
             let hint = if operator.is_empty() {

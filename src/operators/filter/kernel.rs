@@ -96,7 +96,8 @@ pub(super) fn push_down(
     if source.source_type() != SourceType::Single || kernel.rewrites_records {
         return None;
     }
-    let (name, value) = container_name(term, kernel, source, values).or_else(|| process(term, kernel, source, params))?;
+    let (name, value) =
+        container_name(term, kernel, source, values).or_else(|| process(term, kernel, source, params))?;
     let param = params.iter().find(|param| param.full_name() == name.full_name)?;
     let is_off = |value: &str| value == name.off;
     if !is_off(&param.default) || values.get(&name.full_name).is_some_and(|value| !is_off(value)) {
@@ -141,11 +142,9 @@ fn process(term: &Term, kernel: &KernelSide, source: &DataSource, params: &[Para
         .find(|known| is_of_the_process(source, term.field, known))?;
     let changes = |attached: &String| {
         let attached = attached.to_lowercase();
-        let any_syscall = ["raw_syscalls", "/sys_enter", "/sys_exit"]
-            .iter()
-            .any(|word| attached.contains(word) && !attached.contains("syscalls/sys_"));
-        !known.changed_in.is_empty()
-            && (any_syscall || known.changed_in.iter().any(|word| attached.contains(word)))
+        let any_syscall =
+            attached.contains("raw_syscalls") || attached.ends_with("/sys_enter") || attached.ends_with("/sys_exit");
+        !known.changed_in.is_empty() && (any_syscall || known.changed_in.iter().any(|word| attached.contains(word)))
     };
     if kernel.attached_to.iter().any(changes) {
         return None;
