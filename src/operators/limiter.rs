@@ -212,6 +212,20 @@ mod tests {
     }
 
     #[test]
+    fn the_parameter_as_recorded() {
+        let mut context = context(&[("a", SourceType::Array)]);
+        let [param] = &Limiter::instantiate(&mut context).unwrap().params()[..] else {
+            panic!("one parameter")
+        };
+        assert_eq!(param.full_name(), "operator.limiter.max-entries");
+        assert_eq!((&*param.default, &param.type_hint), ("-1", &TypeHint::String));
+        assert_eq!(
+            (&*param.title, &param.tags[..]),
+            ("Max Entries", &["group:Data Filtering".to_owned()][..])
+        );
+    }
+
+    #[test]
     fn errors_read_like_upstream() {
         let instantiating = "initializing and preparing operators: instantiating operator \"limiter\": ";
         let starting = "pre-starting operators: pre-starting operator \"limiter\": ";

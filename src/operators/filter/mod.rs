@@ -7,7 +7,6 @@
 mod expression;
 mod grammar;
 mod kernel;
-pub(crate) mod pattern;
 mod term;
 #[cfg(test)]
 mod tests;

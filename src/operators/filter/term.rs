@@ -1,9 +1,9 @@
 //! Terms: conditions of `--filter` made ready to be asked for each event.
 
 use super::grammar::{Condition, Operation};
-use super::pattern::Pattern;
 use crate::data::{Accessor, DataSource, Element, FieldId, Kind, Scalar};
 use crate::metadata::params::typed::{go_quote, parse_float, parse_int, parse_uint};
+use crate::pattern::Pattern;
 use crate::text::{did_you_mean, nearest};
 use crate::{Error, Result};
 

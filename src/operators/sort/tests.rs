@@ -152,6 +152,16 @@ fn only_gadgets_with_arrays_have_the_parameter() {
 }
 
 #[test]
+fn the_parameter_as_recorded() {
+    let [param] = &Sort::instantiate(&mut context()).unwrap().params()[..] else {
+        panic!("one parameter")
+    };
+    assert_eq!(param.full_name(), "operator.sort.sort");
+    assert_eq!((&*param.default, &*param.title, param.alias), ("", "Sort By", None));
+    assert_eq!(param.tags, ["group:Data Filtering"]);
+}
+
+#[test]
 fn reads_only_what_it_sorts_by() {
     let mut context = array_only(context());
     let sort = sort("-b", &mut context).unwrap();
