@@ -212,33 +212,90 @@ fn the_tracer_does_not_show_itself() {
     assert!(pids(true).contains(&own));
 }
 
-/// `ig` opens files while it runs, such as the user database whose names it shows.
-#[test]
-fn a_run_has_no_event_of_its_own() {
-    let Some(ig) = Ig::new() else { return };
+/// Says of every write whose it is. What `ig` shows is written, so that without further ado each event would make the next.
+const WRITES: &str = r#"
+#include <vmlinux.h>
+#include <bpf/bpf_helpers.h>
+#include <gadget/buffer.h>
+#include <gadget/common.h>
+#include <gadget/macros.h>
+#include <gadget/types.h>
+
+struct event {
+	struct gadget_process proc;
+};
+
+GADGET_TRACER_MAP(events, 1024 * 256);
+GADGET_TRACER(NAME, events, event);
+
+SEC("tracepoint/syscalls/sys_enter_write")
+int on_write(void *ctx)
+{
+	struct event *event = gadget_reserve_buf(&events, sizeof(*event));
+
+	if (!event)
+		return 0;
+	gadget_process_populate(&event->proc);
+	gadget_submit_buf(ctx, &events, event, sizeof(*event));
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";
+"#;
+
+/// Runs the gadget of writes, its data source called `name`, until its output has been written several times. Started by `unshare`
+/// with these options, if there are any. Returns the names of the threads that were seen writing.
+fn writers(ig: &Ig, name: &str, unshare: &[&str]) -> Vec<String> {
+    let gadget = common::gadget(&WRITES.replace("NAME", name));
+    // A copy whose name nobody else has.
+    let program = gadget.path().join(format!("ig-{name}"));
+    std::fs::copy(env!("CARGO_BIN_EXE_ig"), &program).unwrap();
+    let mut words = vec![program.to_str().unwrap(), "run", gadget.path().to_str().unwrap()];
+    words.extend(["--host", "-o", "json"]);
+    if !unshare.is_empty() {
+        words.splice(..0, ["unshare"].iter().chain(unshare).copied());
+    }
     let out = tempfile::NamedTempFile::new().unwrap();
     let mut child = ig
-        .command(["run", "trace_open", "--host", "-o", "json", "--timeout", "3"])
+        .command_after("", words[0], &words[1..])
         .stdout(out.reopen().unwrap())
         .spawn()
         .unwrap();
-    let own = u64::from(child.id());
-    let cat = || {
-        let cat = std::process::Command::new("cat").arg("/etc/hostname").output().unwrap();
-        assert!(cat.status.success());
-    };
-    let ended = common::eventually("the run ends", || {
-        cat();
-        child.try_wait().unwrap()
+    let mut sizes = Vec::new();
+    common::eventually("events come in several writes", || {
+        let echo = std::process::Command::new("/bin/echo").output().unwrap();
+        assert!(echo.status.success());
+        let size = out.as_file().metadata().unwrap().len();
+        if sizes.last() != Some(&size) {
+            sizes.push(size);
+        }
+        (sizes.len() > 4).then_some(())
     });
-    assert!(ended.success());
+    let mut pid = child.id();
+    if !unshare.is_empty() {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        pid = children.trim().parse().unwrap();
+    }
+    let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    assert!(child.wait().unwrap().success());
     let text = std::fs::read_to_string(out.path()).unwrap();
-    let pids: Vec<u64> = text
-        .lines()
+    text.lines()
         .map(|line| {
             let event: Value = serde_json::from_str(line).unwrap();
-            event["proc"]["pid"].as_u64().unwrap()
+            event["proc"]["comm"].as_str().unwrap().to_owned()
         })
-        .collect();
-    assert!(!pids.is_empty() && !pids.contains(&own), "{own} in {pids:?}");
+        .collect()
+}
+
+/// In a pid namespace of its own `ig` has another id than the kernel's programs see.
+#[test]
+fn a_run_does_not_show_its_own_output_being_written() {
+    let Some(ig) = Ig::new() else { return };
+    for (name, unshare) in [("writes1", &[][..]), ("writes2", &["--pid", "--fork"])] {
+        let names = writers(&ig, name, unshare);
+        assert!(names.iter().any(|writer| writer == "echo"), "{names:?}");
+        let own: Vec<&String> = names.iter().filter(|writer| writer.contains(name)).collect();
+        assert!(own.is_empty(), "{own:?}");
+    }
 }

@@ -231,8 +231,13 @@ impl Gadget {
     /// Whether events of this very process are events like any other; by default they are left out, so that a gadget does not
     /// show the work of showing it.
     pub fn set_include_self(&mut self, include: bool) {
-        let own = || Host::from_env().own_pid().unwrap_or_else(|_| std::process::id());
-        self.context.own_pid = (!include).then(own);
+        self.context.own_pid = None;
+        if !include {
+            match Host::from_env().own_pid() {
+                Ok(pid) => self.context.own_pid = Some(pid),
+                Err(error) => tracing::debug!("events of our own cannot be told from others: {error}"),
+            }
+        }
     }
 
     /// The data sources that are referenced, in order of registration.
