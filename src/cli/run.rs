@@ -15,7 +15,7 @@ use crate::build::{BuildEvent, BuildOptions, build_gadget, is_source_path};
 use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, RuntimeKind};
 use crate::ebpf::buffer::{BufferKind, BufferSettings};
 use crate::gadget::{Gadget, Report};
-use crate::image::{GadgetImage, PullPolicy, RegistryOptions, ResolveOptions, Resolver, StoreChoice};
+use crate::image::{GadgetImage, PullPolicy, RegistryOptions, ResolveOptions, Resolver, Store, StoreChoice};
 use crate::metadata::params::typed::split_list;
 use crate::metadata::params::{Param, ParamValues};
 use crate::operators::local_manager::ContainerSource;
@@ -25,6 +25,9 @@ use crate::{Error, Result, ResultExt};
 
 const FIELDS: &str = "operator.cli.fields";
 const OUTPUT: &str = "operator.cli.output";
+
+/// Where what clang made of sources is kept, beside the store.
+const BUILD_CACHE: &str = "build-cache";
 
 /// Runs the gadget that the command line names.
 pub(super) fn run(args: &GadgetArgs) -> Result<()> {
@@ -122,7 +125,13 @@ pub(super) fn find_image(name: &str, values: &ParamValues) -> Result<GadgetImage
 
 /// Builds the image of the source at `path`. What was just built from the user's own files needs no further trust.
 fn build_image(path: &Path) -> Result<GadgetImage> {
-    let built = build_gadget(&BuildOptions::for_path(path), &mut |event| match event {
+    // Never in the store of another user: what is in the cache is trusted.
+    let cache = Store::default_dir().ok().map(|store| store.with_file_name(BUILD_CACHE));
+    let options = BuildOptions {
+        cache,
+        ..BuildOptions::for_path(path)
+    };
+    let built = build_gadget(&options, &mut |event| match event {
         BuildEvent::Command(line) | BuildEvent::Output(line) => tracing::debug!("{line}"),
     })?;
     for warning in &built.warnings {
