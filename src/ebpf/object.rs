@@ -248,6 +248,9 @@ impl EbpfObject {
                 Section::Kprobe { symbol, .. } => symbol.clone(),
                 Section::Tracepoint { group, name } => format!("tracepoint/{group}/{name}"),
                 Section::RawTracepoint { name } => format!("raw_tp/{name}"),
+                Section::Tracing { family, target } => format!("{family}/{target}"),
+                Section::KprobeMulti { pattern, .. } => pattern.clone(),
+                Section::Ksyscall { name, .. } => name.clone(),
                 _ => String::new(),
             };
             [program.section.clone(), target]

@@ -144,7 +144,7 @@ fn process(term: &Term, kernel: &KernelSide, source: &DataSource, params: &[Para
         let attached = attached.to_lowercase();
         let any_syscall =
             attached.contains("raw_syscalls") || attached.ends_with("/sys_enter") || attached.ends_with("/sys_exit");
-        !known.changed_in.is_empty() && (any_syscall || known.changed_in.iter().any(|word| attached.contains(word)))
+        !known.changed_in.is_empty() && (anywhere || known.changed_in.iter().any(|word| attached.contains(word)))
     };
     if kernel.attached_to.iter().any(changes) {
         return None;

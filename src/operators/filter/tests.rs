@@ -548,6 +548,8 @@ fn what_may_change_between_filter_and_event_stays_here() {
         ("tracepoint/syscalls/sys_enter_setuid", "proc.creds.uid==7", None),
         ("tracepoint/syscalls/sys_enter_setuid", "proc.comm==cat", Some("comm")),
         ("raw_tp/sys_enter", "proc.comm==cat", None),
+        ("kprobe.multi/security_*", "proc.comm==cat", None),
+        ("kprobe.multi/security_*", "proc.pid==1", Some("pid")),
         ("tracepoint/raw_syscalls/sys_exit", "proc.tid==1", None),
         ("tracepoint/raw_syscalls/sys_exit", "proc.pid==1", Some("pid")),
     ] {
