@@ -142,8 +142,10 @@ fn process(term: &Term, kernel: &KernelSide, source: &DataSource, params: &[Para
         .find(|known| is_of_the_process(source, term.field, known))?;
     let changes = |attached: &String| {
         let attached = attached.to_lowercase();
-        let any_syscall =
-            attached.contains("raw_syscalls") || attached.ends_with("/sys_enter") || attached.ends_with("/sys_exit");
+        let anywhere = attached.contains("raw_syscalls")
+            || attached.ends_with("/sys_enter")
+            || attached.ends_with("/sys_exit")
+            || attached.contains('*');
         !known.changed_in.is_empty() && (anywhere || known.changed_in.iter().any(|word| attached.contains(word)))
     };
     if kernel.attached_to.iter().any(changes) {
