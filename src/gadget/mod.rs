@@ -27,15 +27,19 @@ use std::sync::Arc;
 pub use annotate::annotate;
 pub use run::{Loss, Report, Running};
 
-use crate::containers::{Collection, CollectionOptions};
+use crate::containers::{Collection, CollectionOptions, Host};
 use crate::data::{DataSource, Element, Flow};
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::object::EbpfObject;
 use crate::image::GadgetImage;
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues};
+use crate::operators::filter::{Filter, KernelSide};
 use crate::operators::formatters::Formatters;
+use crate::operators::include_self::OwnEvents;
+use crate::operators::limiter::Limiter;
 use crate::operators::local_manager::{ContainerSource, LocalManager};
+use crate::operators::sort::Sort;
 use crate::operators::uidgid::UidGidResolver;
 use crate::operators::ustack::UserStacks;
 use crate::operators::{Context, Instance, priority};
@@ -142,6 +146,18 @@ impl GadgetBuilder<'_> {
         instances.extend(uid_gid.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let stacks = UserStacks::instantiate(&mut context)?;
         instances.extend(stacks.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let sort = Sort::instantiate(&mut context);
+        instances.extend(sort.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let limiter = Limiter::instantiate(&mut context);
+        instances.extend(limiter.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        // Last, because whatever data source there is then can be filtered.
+        let kernel = KernelSide {
+            filters_mntns,
+            attached_to: object.iter().flat_map(EbpfObject::attached_to).collect(),
+            rewrites_records: self.image.wasm().is_some(),
+        };
+        instances.push(Box::new(Filter::instantiate(&mut context, kernel)));
+        instances.push(Box::new(OwnEvents));
         let mut gadget = Gadget {
             context,
             object,
@@ -150,6 +166,7 @@ impl GadgetBuilder<'_> {
             values: ParamValues::new(),
             buffers: self.buffers,
         };
+        gadget.set_include_self(false);
         if self.host {
             gadget.set_param("host", "true")?;
         }
@@ -209,6 +226,18 @@ impl Gadget {
     /// Sets kind and size of event buffers.
     pub fn set_buffers(&mut self, settings: BufferSettings) {
         self.buffers = settings;
+    }
+
+    /// Whether events of this very process are events like any other; by default they are left out, so that a gadget does not
+    /// show the work of showing it.
+    pub fn set_include_self(&mut self, include: bool) {
+        self.context.own_pid = None;
+        if !include {
+            match Host::from_env().own_pid() {
+                Ok(pid) => self.context.own_pid = Some(pid),
+                Err(error) => tracing::debug!("events of our own cannot be told from others: {error}"),
+            }
+        }
     }
 
     /// The data sources that are referenced, in order of registration.

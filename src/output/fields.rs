@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::columns::columns_of;
 use crate::data::{DataSource, FieldId};
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 
 /// A parsed `--fields` option.
 #[derive(Clone, Debug, Default)]
@@ -183,50 +183,13 @@ impl Selection {
 fn unknown_field(source: &DataSource, name: &str) -> Error {
     let error = Error::not_found(format!("column {:?} is invalid", name.to_lowercase()))
         .context(format!("failed to set fields of data source {:?}", source.name()));
-    let near = nearest(source, name);
-    if near.is_empty() {
+    let names = columns_of(source).map(|(_, field)| (field.full_name(), field.name()));
+    let hint = text::did_you_mean(&text::nearest(name, names)).unwrap_or_else(|| {
         let mut all: Vec<&str> = columns_of(source).map(|(_, field)| field.full_name()).collect();
         all.sort_unstable();
-        error.with_hint(format!("the available fields are: {}", all.join(", ")))
-    } else {
-        let quoted: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
-        error.with_hint(format!("did you mean {}?", quoted.join(" or ")))
-    }
-}
-
-/// Up to three full names near `name`: those that end in it, then those a few letters away.
-fn nearest<'a>(source: &'a DataSource, name: &str) -> Vec<&'a str> {
-    let wanted = name.to_lowercase();
-    let mut scored: Vec<(usize, &str)> = columns_of(source)
-        .filter_map(|(_, field)| {
-            let full = field.full_name().to_lowercase();
-            let last = field.name().to_lowercase();
-            let score = if last == wanted {
-                0
-            } else {
-                distance(&full, &wanted).min(distance(&last, &wanted) + 1)
-            };
-            (score <= (wanted.chars().count() / 3).max(1) + 1).then_some((score, field.full_name()))
-        })
-        .collect();
-    scored.sort_by_key(|(score, _)| *score);
-    scored.into_iter().take(3).map(|(_, name)| name).collect()
-}
-
-/// Number of insertions, deletions and replacements of characters that make `a` of `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
+        format!("the available fields are: {}", all.join(", "))
+    });
+    error.with_hint(hint)
 }
 
 /// The default of the `fields` parameter, as help shows it.
