@@ -62,7 +62,7 @@ fn undecodable_files_are_named() {
     );
     assert_eq!(
         message("name: a\n  b: c: d\n"),
-        "decoding metadata file: yaml: line 2: mapping values are not allowed in this context"
+        "decoding metadata file: yaml: line 2: mapping values are not allowed in this context (column 4)"
     );
 }
 
