@@ -108,7 +108,11 @@ impl CustomParam {
         };
         Some(Self {
             param,
-            values: values.into_iter().flat_map(Config::entries).filter_map(patch_of).collect(),
+            values: values
+                .into_iter()
+                .flat_map(Config::entries)
+                .filter_map(patch_of)
+                .collect(),
             patch: patch.cloned(),
         })
     }
@@ -146,10 +150,7 @@ impl CustomParam {
 /// either way.
 fn param_value<'v>(values: &'v ParamValues, name: &str) -> &'v str {
     let lower = || name.starts_with(PREFIX).then(|| name.to_lowercase());
-    values
-        .get(name)
-        .or_else(|| values.get(&lower()?))
-        .unwrap_or_default()
+    values.get(name).or_else(|| values.get(&lower()?)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -209,8 +210,14 @@ params:
         let params = CustomParams::read(&config);
         let params: Vec<&Param> = params.params().collect();
         assert_eq!(params.len(), 2);
-        assert_eq!((params[0].full_name().as_str(), params[0].default.as_str()), ("custom.a", "0"));
-        assert_eq!((params[1].full_name().as_str(), params[1].alias), ("custom.b", Some('b')));
+        assert_eq!(
+            (params[0].full_name().as_str(), params[0].default.as_str()),
+            ("custom.a", "0")
+        );
+        assert_eq!(
+            (params[1].full_name().as_str(), params[1].alias),
+            ("custom.b", Some('b'))
+        );
         assert_eq!(params[1].possible_values, ["long", "short"]);
         assert!(CustomParams::read(&Config::default()).is_empty());
     }
@@ -218,7 +225,9 @@ params:
     #[test]
     fn each_value_has_its_patch() {
         let yaml = "params: {custom: {mode: {values: {a: {patch: {x: of a}}, b: {}, '1.5': {patch: {x: of 1.5}}}, patch: {x: generic}}}}";
-        let x = |value: &str| applied(yaml, &[("custom.mode", value)]).map(|config| config.get_str("x").map(|x| x.into_owned()));
+        let x = |value: &str| {
+            applied(yaml, &[("custom.mode", value)]).map(|config| config.get_str("x").map(|x| x.into_owned()))
+        };
         assert_eq!(x("a").unwrap().as_deref(), Some("of a"));
         assert_eq!(x("b").unwrap().as_deref(), Some("generic"));
         assert_eq!(x("1.5").unwrap().as_deref(), Some("of 1.5"));
@@ -228,7 +237,10 @@ params:
             "processing custom params: custom.mode: invalid value \"c\" as \"mode\": valid values are: 1.5, a, b"
         );
         let without = "params: {custom: {mode: {values: {a: {}, b: {}}}}}";
-        assert_eq!(applied(without, &[("custom.mode", "a")]).unwrap(), Config::parse(without.as_bytes()).unwrap());
+        assert_eq!(
+            applied(without, &[("custom.mode", "a")]).unwrap(),
+            Config::parse(without.as_bytes()).unwrap()
+        );
     }
 
     #[test]

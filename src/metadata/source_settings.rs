@@ -50,7 +50,11 @@ mod tests {
 
     fn source(yaml: &str) -> DataSource {
         let config = Arc::new(Config::parse(yaml.as_bytes()).unwrap());
-        DataSource::new("events", SourceType::Single, Some(SourceSettings::new(&config, "events")))
+        DataSource::new(
+            "events",
+            SourceType::Single,
+            Some(SourceSettings::new(&config, "events")),
+        )
     }
 
     /// Acceptance check C1 of the data specification.
@@ -71,7 +75,11 @@ mod tests {
         let foo = events.add_field(NewField::new("foo", Scalar::Uint32)).unwrap();
         let foo = events.get(foo);
         assert!(foo.is_hidden());
-        let annotations: Vec<_> = foo.annotations().iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let annotations: Vec<_> = foo
+            .annotations()
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
         let expected = [
             ("columns.alignment", "left"),
             ("columns.ellipsis", "end"),
@@ -82,9 +90,15 @@ mod tests {
         assert_eq!(annotations, expected);
         assert_eq!(foo.tags(), ["t"]);
         let parent = events.add_field(NewField::empty("proc")).unwrap();
-        let comm = events.add_sub_field(parent, NewField::new("comm", Scalar::String)).unwrap();
+        let comm = events
+            .add_sub_field(parent, NewField::new("comm", Scalar::String))
+            .unwrap();
         let comm = events.get(comm);
-        assert_eq!(comm.annotation("columns.maxwidth"), Some("3"), "what is said wins over the template");
+        assert_eq!(
+            comm.annotation("columns.maxwidth"),
+            Some("3"),
+            "what is said wins over the template"
+        );
         assert_eq!(comm.annotation("description"), Some("Process name"));
         assert!(!events.get(parent).is_hidden());
     }

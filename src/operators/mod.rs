@@ -6,9 +6,13 @@
 //!
 //! Nobody pays for what nobody reads: an instance whose added fields are not demanded does not subscribe.
 
+pub mod cgroup;
+pub mod env;
 pub mod formatters;
 pub mod local_manager;
+mod periodic;
 pub mod priority;
+pub mod process;
 pub mod sink;
 pub mod uidgid;
 pub mod ustack;

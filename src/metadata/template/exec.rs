@@ -46,9 +46,7 @@ impl<'a> Execution<'_, 'a> {
     fn step(&mut self, offset: usize) -> Result<()> {
         self.steps += 1;
         if self.steps > MAX_STEPS {
-            return Err(self
-                .source
-                .error(offset, format_args!("more than {MAX_STEPS} steps")));
+            return Err(self.source.error(offset, format_args!("more than {MAX_STEPS} steps")));
         }
         Ok(())
     }
@@ -136,9 +134,10 @@ impl<'a> Execution<'_, 'a> {
             Value::Int(count) => Box::new((0..count).map(|i| (Value::Int(i), Value::Int(i)))),
             Value::Nil => Box::new(std::iter::empty()),
             other => {
-                return Err(self
-                    .source
-                    .error(pipeline.offset, format_args!("range can't iterate over a {}", other.kind())));
+                return Err(self.source.error(
+                    pipeline.offset,
+                    format_args!("range can't iterate over a {}", other.kind()),
+                ));
             }
         };
         let mut any = false;
@@ -160,7 +159,11 @@ impl<'a> Execution<'_, 'a> {
                 break;
             }
         }
-        if any { Ok(Leave::AtEnd) } else { self.nodes(otherwise, dot) }
+        if any {
+            Ok(Leave::AtEnd)
+        } else {
+            self.nodes(otherwise, dot)
+        }
     }
 
     fn set(&mut self, assigns: bool, name: &str, value: Value<'a>) {
@@ -234,8 +237,10 @@ impl<'a> Execution<'_, 'a> {
             }
             value = Some(next);
         }
-        last.or(value)
-            .ok_or_else(|| self.source.error(offset, format_args!("{} needs an argument", function.name())))
+        last.or(value).ok_or_else(|| {
+            self.source
+                .error(offset, format_args!("{} needs an argument", function.name()))
+        })
     }
 
     fn operand(&mut self, operand: &Operand, dot: &Value<'a>) -> Result<Value<'a>> {
@@ -255,9 +260,10 @@ impl<'a> Execution<'_, 'a> {
             value = match value {
                 Value::Map(mut entries) => entries.remove(field).unwrap_or_default(),
                 other => {
-                    return Err(self
-                        .source
-                        .error(operand.offset, format_args!("can't take field {field} of a {}", other.kind())));
+                    return Err(self.source.error(
+                        operand.offset,
+                        format_args!("can't take field {field} of a {}", other.kind()),
+                    ));
                 }
             };
         }

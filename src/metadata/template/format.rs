@@ -27,7 +27,10 @@ fn plain(value: &Value<'_>) -> String {
         Value::Text(text) => text.clone(),
         Value::List(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(" ")),
         Value::Map(entries) => {
-            let entries: Vec<String> = entries.iter().map(|(key, value)| format!("{key}:{}", plain(value))).collect();
+            let entries: Vec<String> = entries
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", plain(value)))
+                .collect();
             format!("map[{}]", entries.join(" "))
         }
         Value::Function(_) => "function".to_owned(),
@@ -126,8 +129,8 @@ pub(super) fn printf(layout: &str, values: &[Value<'_>]) -> std::result::Result<
         let Some(value) = values.next() else {
             return Err(format!("printf: no argument for %{verb}"));
         };
-        let text = verb_text(verb, value, &spec)
-            .ok_or_else(|| format!("printf: %{verb} cannot format a {}", value.kind()))?;
+        let text =
+            verb_text(verb, value, &spec).ok_or_else(|| format!("printf: %{verb} cannot format a {}", value.kind()))?;
         pad(&text, &spec, value, &mut out);
         if out.len() > super::exec::MAX_OUTPUT {
             return Err("printf: too much text".to_owned());
@@ -167,7 +170,11 @@ fn verb_text(verb: char, value: &Value<'_>, spec: &Spec) -> Option<String> {
         let digits = format!("{digits:0>width$}", width = spec.precision.unwrap_or(0));
         signed(value < 0, format!("{prefix}{digits}"))
     };
-    let cut = |text: &str| text.chars().take(spec.precision.unwrap_or(usize::MAX)).collect::<String>();
+    let cut = |text: &str| {
+        text.chars()
+            .take(spec.precision.unwrap_or(usize::MAX))
+            .collect::<String>()
+    };
     Some(match (verb, value) {
         ('v' | 'd', Value::Int(value)) => integer(*value, value.unsigned_abs().to_string(), ""),
         ('x', Value::Int(value)) => integer(*value, format!("{:x}", value.unsigned_abs()), "0x"),
@@ -191,7 +198,10 @@ fn verb_text(verb: char, value: &Value<'_>, spec: &Spec) -> Option<String> {
         ('e', Value::Float(value)) => {
             let text = format!("{:.*e}", spec.precision.unwrap_or(6), value.abs());
             let (mantissa, exponent) = text.split_once('e')?;
-            signed(value.is_sign_negative(), with_exponent(mantissa, exponent.parse().ok()?))
+            signed(
+                value.is_sign_negative(),
+                with_exponent(mantissa, exponent.parse().ok()?),
+            )
         }
         ('g' | 'v', Value::Float(value)) if spec.precision.is_none() => {
             signed(value.is_sign_negative(), general(value.abs(), 21))

@@ -51,7 +51,9 @@ const ALL: [(&str, Builtin); 18] = [
 
 impl Builtin {
     pub(super) fn name(self) -> &'static str {
-        ALL.iter().find(|(_, builtin)| *builtin == self).map_or("", |(name, _)| name)
+        ALL.iter()
+            .find(|(_, builtin)| *builtin == self)
+            .map_or("", |(name, _)| name)
     }
 }
 
@@ -102,8 +104,7 @@ pub(super) fn call<'a>(function: Builtin, mut arguments: Vec<Value<'a>>) -> Resu
             Value::Bool(!equal)
         }
         Builtin::Lt | Builtin::Le | Builtin::Gt | Builtin::Ge => {
-            let order =
-                order(&arguments[0], &arguments[1]).map_err(|why| format!("error calling {name}: {why}"))?;
+            let order = order(&arguments[0], &arguments[1]).map_err(|why| format!("error calling {name}: {why}"))?;
             Value::Bool(match (function, order) {
                 (_, None) => false,
                 (Builtin::Lt, Some(order)) => order.is_lt(),

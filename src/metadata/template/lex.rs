@@ -222,8 +222,13 @@ impl Lexer<'_> {
         });
         self.at += text.len();
         token.ok_or_else(|| {
-            self.source
-                .error(offset, format_args!("bad number syntax: {}", crate::text::go_quote(&self.source.text[offset..self.at])))
+            self.source.error(
+                offset,
+                format_args!(
+                    "bad number syntax: {}",
+                    crate::text::go_quote(&self.source.text[offset..self.at])
+                ),
+            )
         })
     }
 
@@ -239,7 +244,11 @@ impl Lexer<'_> {
             self.at += length + 2;
             return Ok(token);
         }
-        let what = if quote == '"' { "quoted string" } else { "character constant" };
+        let what = if quote == '"' {
+            "quoted string"
+        } else {
+            "character constant"
+        };
         let mut text = String::new();
         let mut chars = self.rest()[1..].char_indices();
         loop {
@@ -275,7 +284,11 @@ fn unescape(chars: &mut std::str::CharIndices<'_>, quote: char) -> Option<char> 
     let (_, c) = chars.next()?;
     let mut digits = |count: usize, radix: u32, first: Option<char>| {
         let mut value = 0;
-        for c in first.into_iter().chain(std::iter::from_fn(|| chars.next().map(|(_, c)| c))).take(count) {
+        for c in first
+            .into_iter()
+            .chain(std::iter::from_fn(|| chars.next().map(|(_, c)| c)))
+            .take(count)
+        {
             value = value * radix + c.to_digit(radix)?;
         }
         char::from_u32(value)
@@ -300,7 +313,9 @@ fn unescape(chars: &mut std::str::CharIndices<'_>, quote: char) -> Option<char> 
 
 /// The letters, digits and underscores that `text` begins with.
 fn name(text: &str) -> &str {
-    let end = text.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| c != '_' && !c.is_alphanumeric())
+        .unwrap_or(text.len());
     &text[..end]
 }
 

@@ -129,14 +129,21 @@ impl Parser<'_> {
                 "break" | "continue" => {
                     self.nothing_after(&words, &keyword)?;
                     if self.loops == 0 {
-                        return Err(self.source.error(offset, format_args!("{{{{{keyword}}}}} outside {{{{range}}}}")));
+                        return Err(self
+                            .source
+                            .error(offset, format_args!("{{{{{keyword}}}}} outside {{{{range}}}}")));
                     }
-                    nodes.push(if keyword == "break" { Node::Break } else { Node::Continue });
+                    nodes.push(if keyword == "break" {
+                        Node::Break
+                    } else {
+                        Node::Continue
+                    });
                 }
                 "define" | "template" | "block" => {
-                    return Err(self
-                        .source
-                        .error(offset, format_args!("{{{{{keyword}}}}} is not supported: there are no named templates")));
+                    return Err(self.source.error(
+                        offset,
+                        format_args!("{{{{{keyword}}}}} is not supported: there are no named templates"),
+                    ));
                 }
                 _ => nodes.push(Node::Action(self.pipeline(&words, offset)?)),
             }
@@ -147,7 +154,9 @@ impl Parser<'_> {
     fn nothing_after(&self, words: &[Word], keyword: &str) -> Result<()> {
         match words.get(1) {
             None => Ok(()),
-            Some(word) => Err(self.source.error(word.offset, format_args!("unexpected text in {keyword}"))),
+            Some(word) => Err(self
+                .source
+                .error(word.offset, format_args!("unexpected text in {keyword}"))),
         }
     }
 
@@ -264,9 +273,10 @@ impl Parser<'_> {
                 && let Some(first) = command.operands.first()
                 && !matches!(first.kind, OperandKind::Function(_))
             {
-                return Err(self
-                    .source
-                    .error(first.offset, "a command of a pipeline that is not the first must be a function"));
+                return Err(self.source.error(
+                    first.offset,
+                    "a command of a pipeline that is not the first must be a function",
+                ));
             }
             commands.push(command);
             match after.first().map(|word| &word.token) {
@@ -300,7 +310,9 @@ impl Parser<'_> {
     fn variables<'w>(&self, words: &'w [Word]) -> Result<(Vec<String>, bool, &'w [Word])> {
         let tokens: Vec<&Token> = words.iter().take(4).map(|word| &word.token).collect();
         let (names, operator, used) = match tokens[..] {
-            [Token::Variable(a), ref operator @ (Token::Declare | Token::Assign), ..] => (vec![a.clone()], *operator, 2),
+            [Token::Variable(a), ref operator @ (Token::Declare | Token::Assign), ..] => {
+                (vec![a.clone()], *operator, 2)
+            }
             [
                 Token::Variable(a),
                 Token::Comma,
@@ -376,9 +388,8 @@ impl Parser<'_> {
                 }
             },
             Token::Open => {
-                let (pipeline, after) = self.deeper(word.offset, |parser| {
-                    parser.pipeline_until(rest, word.offset, true)
-                })?;
+                let (pipeline, after) =
+                    self.deeper(word.offset, |parser| parser.pipeline_until(rest, word.offset, true))?;
                 rest = match after.split_first() {
                     Some((close, after)) if close.token == Token::Close => after,
                     Some((other, _)) => return Err(self.unexpected(other)),
