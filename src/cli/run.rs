@@ -16,6 +16,8 @@ use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, Runt
 use crate::ebpf::buffer::{BufferKind, BufferSettings};
 use crate::gadget::{Gadget, Report};
 use crate::image::{GadgetImage, PullPolicy, RegistryOptions, ResolveOptions, Resolver, StoreChoice};
+use crate::metadata::config::Config;
+use crate::metadata::custom::CustomParams;
 use crate::metadata::params::typed::split_list;
 use crate::metadata::params::{Param, ParamValues};
 use crate::operators::local_manager::ContainerSource;
@@ -46,25 +48,43 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     };
     run_flags::check(&early.values)?;
     // Containers are listed while the image is read and the gadget is loaded.
+    let host_files = host.clone();
     let containers = match host {
         Some(host) => containers(&early.values, host)?,
         None => ContainerSource::Unavailable("only help was asked for".to_owned()),
     };
     let image = find_image(name, &early.values).context("fetching gadget information")?;
-    let mut gadget = Gadget::builder(&image)
-        .annotate(list(&early.values, "operator.oci.annotate"))
-        .containers(containers)
-        .build()
-        .context("instantiating operator \"oci\"")
-        .context("initializing and preparing operators")
-        .context("fetching gadget information")?;
-
-    let mut params = gadget.params();
-    let output_params = output_params(&gadget);
-    params.extend(output_params.clone());
-    let values = match args.strict(&params)? {
-        Strict::Help(page) => return print(&page),
-        Strict::Run(values) => values,
+    let instantiate = |values: &ParamValues| {
+        let mut builder = Gadget::builder(&image)
+            .annotate(list(values, "operator.oci.annotate"))
+            .environment(environment(values))
+            .containers(containers.clone())
+            .values(values);
+        if let Some(host) = &host_files {
+            builder = builder.host_files(host.clone());
+        }
+        builder
+            .build()
+            .context("instantiating operator \"oci\"")
+            .context("initializing and preparing operators")
+            .context("fetching gadget information")
+    };
+    // The values of custom parameters change the metadata, and thereby maybe everything that follows.
+    let mut gadget = instantiate(&args.early_values(&custom_params(&image)?)?)?;
+    let mut rebuilt = false;
+    let (output_params, values) = loop {
+        let output_params = output_params(&gadget);
+        let mut params = gadget.params();
+        params.extend(output_params.clone());
+        match args.strict(&params)? {
+            Strict::Help(page) => return print(&page),
+            Strict::Run(values) if rebuilt || !gadget.depends_on(&values)? => break (output_params, values),
+            // A patch that looks at parameters of the gadget itself, which are known only now.
+            Strict::Run(values) => {
+                gadget = instantiate(&values)?;
+                rebuilt = true;
+            }
+        }
     };
     run_flags::check(&values)?;
     gadget.set_values(&values);
@@ -80,6 +100,23 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     let report = running.stop()?;
     say_losses(&report);
     output.take_error().map_or(Ok(()), Err)
+}
+
+/// The parameters that the metadata of an image depends on.
+fn custom_params(image: &GadgetImage) -> Result<Vec<Param>> {
+    let config = Config::parse(image.metadata())
+        .context("unmarshalling metadata")
+        .context("setting metadata")
+        .context("instantiating operator \"oci\"")
+        .context("initializing and preparing operators")
+        .context("fetching gadget information")?;
+    Ok(CustomParams::read(&config).params().cloned().collect())
+}
+
+/// The environment variables that a gadget may see.
+fn environment(values: &ParamValues) -> Vec<String> {
+    let names = values.get("operator.env.env-vars").unwrap_or_default();
+    names.split(',').map(str::to_owned).collect()
 }
 
 fn print(page: &str) -> Result<()> {
