@@ -22,6 +22,8 @@
 mod annotate;
 mod custom;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

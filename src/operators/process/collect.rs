@@ -18,7 +18,7 @@ use crate::{Error, ErrorKind, Result};
 /// Ticks in a second, on every architecture there is.
 const HERTZ: u64 = 100;
 /// From this many processes on, more than one thread reads.
-const WORTH_A_THREAD: usize = 512;
+const WORTH_A_THREAD: usize = 256;
 const MAX_THREADS: usize = 8;
 
 /// One process at one moment.
