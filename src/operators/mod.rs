@@ -7,9 +7,11 @@
 //! Nobody pays for what nobody reads: an instance whose added fields are not demanded does not subscribe.
 
 pub mod cgroup;
+pub mod combiner;
 pub mod env;
 pub mod formatters;
 pub mod local_manager;
+pub mod logs;
 mod periodic;
 pub mod priority;
 pub mod process;
