@@ -120,28 +120,36 @@ static OPERATORS: [(&str, &Form); 2] = [("process", &PROCESS), ("cgroup", &CGROU
 ///
 /// `yaml: line N: path: expected …, found …`
 pub(super) fn check(root: &Node) -> Result<()> {
-    Check { unknown: Vec::new() }.run(root).map(drop)
+    let mut check = Check {
+        unknown: Vec::new(),
+        enough: 0,
+    };
+    check.node(root, &ROOT, "")?;
+    check.operators(root)
 }
 
-/// Keys that mean nothing, a line of text for each. Of a document that is not in its form, those before the first mistake.
+/// Keys that mean nothing, a line of text for each of the first of them. Of a document that is not in its form, those before the first mistake.
 pub(super) fn unknown_keys(root: &Node) -> Vec<String> {
-    let mut check = Check { unknown: Vec::new() };
+    let mut check = Check {
+        unknown: Vec::new(),
+        enough: MAX_UNKNOWN,
+    };
     // The mistake is said by who validates.
     let _ = check.node(root, &ROOT, "");
     check.operators(root).unwrap_or_default();
     check.unknown
 }
 
+/// The most unknown keys that are named.
+const MAX_UNKNOWN: usize = 20;
+
 struct Check {
     unknown: Vec<String>,
+    /// How many unknown keys are worth a line.
+    enough: usize,
 }
 
 impl Check {
-    fn run(&mut self, root: &Node) -> Result<()> {
-        self.node(root, &ROOT, "")?;
-        self.operators(root)
-    }
-
     fn operators(&mut self, root: &Node) -> Result<()> {
         let Some(settings) = member(root, "operator") else {
             return Ok(());
@@ -198,6 +206,9 @@ impl Check {
 
     /// A build reads the keys at the top, which become the image's annotations, exactly as they are written.
     fn case(&mut self, path: &str, key: &str, known: &str, node: &Node) {
+        if self.unknown.len() >= self.enough {
+            return;
+        }
         let becomes_annotation = known.ends_with("URL") || ["name", "description", "annotations"].contains(&known);
         if path.is_empty() && key != known && becomes_annotation {
             self.unknown.push(format!(
@@ -209,6 +220,9 @@ impl Check {
     }
 
     fn unknown_key(&mut self, path: &str, key: &str, keys: &[(&'static str, Form)], node: &Node) {
+        if self.unknown.len() >= self.enough {
+            return;
+        }
         let near = nearest(key, keys.iter().map(|(known, _)| (*known, *known)));
         let place = if path.is_empty() {
             String::new()

@@ -78,16 +78,16 @@ pub(super) fn parse(source: &Source) -> Result<Vec<Node>> {
     };
     let (nodes, end) = parser.nodes()?;
     match end {
-        End::Text => Ok(nodes),
-        End::End(offset) => Err(source.error(offset, "unexpected {{end}}")),
+        End::OfText => Ok(nodes),
+        End::Block(offset) => Err(source.error(offset, "unexpected {{end}}")),
         End::Else(_, offset) => Err(source.error(offset, "unexpected {{else}}")),
     }
 }
 
 /// What ends a list of nodes.
 enum End {
-    Text,
-    End(usize),
+    OfText,
+    Block(usize),
     /// With the words after `else`.
     Else(Vec<Word>, usize),
 }
@@ -123,7 +123,7 @@ impl Parser<'_> {
                 "range" => nodes.push(self.block(Keyword::Range, &words[1..], offset)?),
                 "end" => {
                     self.nothing_after(&words, "end")?;
-                    return Ok((nodes, End::End(offset)));
+                    return Ok((nodes, End::Block(offset)));
                 }
                 "else" => return Ok((nodes, End::Else(words.into_iter().skip(1).collect(), offset))),
                 "break" | "continue" => {
@@ -148,7 +148,7 @@ impl Parser<'_> {
                 _ => nodes.push(Node::Action(self.pipeline(&words, offset)?)),
             }
         }
-        Ok((nodes, End::Text))
+        Ok((nodes, End::OfText))
     }
 
     fn nothing_after(&self, words: &[Word], keyword: &str) -> Result<()> {
@@ -191,8 +191,8 @@ impl Parser<'_> {
         self.loops -= usize::from(keyword == Keyword::Range);
         let (body, end) = body?;
         let otherwise = match end {
-            End::Text => return Err(self.source.error(offset, "no {{end}} for this block")),
-            End::End(_) => Vec::new(),
+            End::OfText => return Err(self.source.error(offset, "no {{end}} for this block")),
+            End::Block(_) => Vec::new(),
             End::Else(words, at) => self.otherwise(keyword, &words, at, offset)?,
         };
         Ok(Node::Block {
@@ -223,9 +223,9 @@ impl Parser<'_> {
         }
         let (nodes, end) = self.scoped_nodes()?;
         match end {
-            End::End(_) => Ok(nodes),
+            End::Block(_) => Ok(nodes),
             End::Else(_, offset) => Err(self.source.error(offset, "expected {{end}}, found {{else}}")),
-            End::Text => Err(self.source.error(start, "no {{end}} for this block")),
+            End::OfText => Err(self.source.error(start, "no {{end}} for this block")),
         }
     }
 
@@ -308,18 +308,17 @@ impl Parser<'_> {
 
     /// The `$a, $b :=` before a pipeline.
     fn variables<'w>(&self, words: &'w [Word]) -> Result<(Vec<String>, bool, &'w [Word])> {
-        let tokens: Vec<&Token> = words.iter().take(4).map(|word| &word.token).collect();
-        let (names, operator, used) = match tokens[..] {
-            [Token::Variable(a), ref operator @ (Token::Declare | Token::Assign), ..] => {
-                (vec![a.clone()], *operator, 2)
+        let token = |at: usize| words.get(at).map(|word| &word.token);
+        let operator = |at: usize| token(at).filter(|token| matches!(token, Token::Declare | Token::Assign));
+        let (names, operator, used) = match (token(0), token(1), token(2)) {
+            (Some(Token::Variable(a)), Some(Token::Comma), Some(Token::Variable(b))) => {
+                (vec![a.clone(), b.clone()], operator(3), 4)
             }
-            [
-                Token::Variable(a),
-                Token::Comma,
-                Token::Variable(b),
-                ref operator @ (Token::Declare | Token::Assign),
-            ] => (vec![a.clone(), b.clone()], *operator, 4),
-            _ => return Ok((Vec::new(), false, words)),
+            (Some(Token::Variable(a)), ..) => (vec![a.clone()], operator(1), 2),
+            _ => (Vec::new(), None, 0),
+        };
+        let Some(operator) = operator else {
+            return Ok((Vec::new(), false, words));
         };
         let assigns = *operator == Token::Assign;
         if assigns {
