@@ -134,7 +134,7 @@ fn deep_and_large_files_are_refused_or_read() {
     let deep: String = (0..200).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
     assert!(message(deep).contains("nested deeper than 64 levels"));
     assert!(message("a: b\n".repeat(4_000_000)).contains("larger than the limit"));
-    let large: String = (0..200_000).map(|i| format!("key-{i}: {}\n", "x".repeat(30))).collect();
+    let large: String = (0..20_000).map(|i| format!("key-{i}: {}\n", "x".repeat(30))).collect();
     Metadata::decode(large.as_bytes()).unwrap();
 }
 
