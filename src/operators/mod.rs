@@ -9,6 +9,7 @@
 pub mod cgroup;
 pub mod combiner;
 pub mod env;
+pub(crate) mod explain;
 pub mod formatters;
 pub mod local_manager;
 pub mod logs;
