@@ -48,6 +48,11 @@ impl Host {
         &self.root
     }
 
+    /// The host's `/proc`.
+    pub fn proc_dir(&self) -> &Path {
+        &self.proc
+    }
+
     /// `name` in the `/proc` directory of the host's process `pid`.
     pub fn proc(&self, pid: u32, name: &str) -> PathBuf {
         self.proc.join(pid.to_string()).join(name)

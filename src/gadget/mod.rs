@@ -20,11 +20,15 @@
 //! ```
 
 mod annotate;
+mod custom;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 pub use annotate::annotate;
+use custom::Custom;
 pub use run::{Loss, Report, Running};
 
 use crate::containers::{Collection, CollectionOptions, Host};
@@ -34,11 +38,14 @@ use crate::ebpf::object::EbpfObject;
 use crate::image::GadgetImage;
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues};
+use crate::operators::cgroup::Cgroups;
+use crate::operators::env::Environment;
 use crate::operators::filter::{Filter, KernelSide};
 use crate::operators::formatters::Formatters;
 use crate::operators::include_self::OwnEvents;
 use crate::operators::limiter::Limiter;
 use crate::operators::local_manager::{ContainerSource, LocalManager};
+use crate::operators::process::Processes;
 use crate::operators::sort::Sort;
 use crate::operators::uidgid::UidGidResolver;
 use crate::operators::ustack::UserStacks;
@@ -51,7 +58,10 @@ use crate::{Error, Result, ResultExt};
 pub struct GadgetBuilder<'i> {
     image: &'i GadgetImage,
     annotations: Vec<String>,
+    values: ParamValues,
+    environment: Vec<String>,
     containers: Option<ContainerSource>,
+    host_files: Option<Host>,
     buffers: BufferSettings,
     host: bool,
 }
@@ -61,6 +71,7 @@ pub struct Gadget {
     context: Context,
     object: Option<EbpfObject>,
     instances: Vec<Box<dyn Instance>>,
+    custom: Custom,
     defaults: Config,
     values: ParamValues,
     buffers: BufferSettings,
@@ -79,6 +90,30 @@ impl GadgetBuilder<'_> {
     #[must_use]
     pub fn annotate(mut self, annotations: impl IntoIterator<Item = String>) -> Self {
         self.annotations.extend(annotations);
+        self
+    }
+
+    /// Gives values of parameters, by full name. Those of custom parameters can only be given here, since the metadata depends on
+    /// them: without a value the metadata stays as it is.
+    #[must_use]
+    pub fn values(mut self, values: &ParamValues) -> Self {
+        for (name, value) in values.iter() {
+            self.values.set(name, value);
+        }
+        self
+    }
+
+    /// Lets the gadget see these environment variables of this process.
+    #[must_use]
+    pub fn environment(mut self, allowed: impl IntoIterator<Item = String>) -> Self {
+        self.environment.extend(allowed);
+        self
+    }
+
+    /// Where the host's files are; `$HOST_ROOT` or `/` if this is not said.
+    #[must_use]
+    pub fn host_files(mut self, host: Host) -> Self {
+        self.host_files = Some(host);
         self
     }
 
@@ -108,8 +143,10 @@ impl GadgetBuilder<'_> {
         let mut config = Config::parse(self.image.metadata())
             .context("unmarshalling metadata")
             .context("setting metadata")?;
+        let custom = Custom::apply(&mut config, &self.values).context("setting metadata")?;
         annotate(&mut config, &self.annotations)?;
         let config = Arc::new(config);
+        let host_files = self.host_files.unwrap_or_else(Host::from_env);
         let mut context = Context {
             config: Arc::clone(&config),
             ..Context::default()
@@ -138,10 +175,16 @@ impl GadgetBuilder<'_> {
             },
         };
         let mut instances: Vec<Box<dyn Instance>> = Vec::new();
+        let processes = Processes::instantiate(&mut context, &host_files)?;
+        instances.extend(processes.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let cgroups = Cgroups::instantiate(&mut context, &host_files)?;
+        instances.extend(cgroups.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let local_manager = LocalManager::instantiate(&mut context, containers, filters_mntns)?;
         instances.extend(local_manager.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let formatters = Formatters::instantiate(&mut context)?;
         instances.extend(formatters.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let environment = Environment::instantiate(&mut context, &self.environment)?;
+        instances.extend(environment.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let uid_gid = UidGidResolver::instantiate(&mut context)?;
         instances.extend(uid_gid.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let stacks = UserStacks::instantiate(&mut context)?;
@@ -162,8 +205,9 @@ impl GadgetBuilder<'_> {
             context,
             object,
             instances,
+            custom,
             defaults: config.sub("paramdefaults").cloned().unwrap_or_default(),
-            values: ParamValues::new(),
+            values: self.values,
             buffers: self.buffers,
         };
         gadget.set_include_self(false);
@@ -180,17 +224,21 @@ impl Gadget {
         GadgetBuilder {
             image,
             annotations: Vec::new(),
+            values: ParamValues::new(),
+            environment: Vec::new(),
             containers: None,
+            host_files: None,
             buffers: BufferSettings::default(),
             host: false,
         }
     }
 
-    /// All parameters with their prefixes and defaults: the object's, then the operators' in the order of their priority.
+    /// All parameters with their prefixes and defaults: the gadget's custom ones, the object's, then the operators' in the order of their priority.
     pub fn params(&self) -> Vec<Param> {
         let object = self.object.iter().flat_map(EbpfObject::params);
         let instances = self.instances.iter().flat_map(|instance| instance.params());
-        let mut params: Vec<Param> = object.chain(instances).collect();
+        let custom = self.custom.params.params().cloned();
+        let mut params: Vec<Param> = custom.chain(object).chain(instances).collect();
         for param in &mut params {
             if let Some(default) = self.defaults.get_str(&param.full_name().to_lowercase()) {
                 param.default = default.into_owned();
@@ -212,11 +260,26 @@ impl Gadget {
             })
             .ok_or_else(|| Error::not_found(format!("the gadget has no parameter {name:?}")))?;
         param.validate(value)?;
+        if param.prefix == crate::metadata::custom::PREFIX {
+            return Err(Error::invalid(format!(
+                "the metadata depends on parameter {:?}, so its value must be known when the gadget is built",
+                param.full_name()
+            )));
+        }
         self.values.set(param.full_name(), value);
         Ok(())
     }
 
-    /// Sets many parameters by their full names. Names of other operators are ignored.
+    /// Whether the metadata would be different if the gadget had been built with `values`, so that it must be built anew.
+    ///
+    /// # Errors
+    ///
+    /// That of a custom parameter's patch.
+    pub fn depends_on(&self, values: &ParamValues) -> Result<bool> {
+        self.custom.depends_on(values)
+    }
+
+    /// Sets many parameters by their full names. Names of other operators, and values of custom parameters, are ignored.
     pub fn set_values(&mut self, values: &ParamValues) {
         for (name, value) in values.iter() {
             self.values.set(name, value);

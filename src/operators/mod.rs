@@ -6,13 +6,19 @@
 //!
 //! Nobody pays for what nobody reads: an instance whose added fields are not demanded does not subscribe.
 
+pub mod cgroup;
+pub mod combiner;
+pub mod env;
 pub(crate) mod explain;
 pub mod filter;
 pub mod formatters;
 pub mod include_self;
 pub mod limiter;
 pub mod local_manager;
+pub mod logs;
+mod periodic;
 pub mod priority;
+pub mod process;
 pub mod sink;
 pub mod sort;
 pub mod uidgid;
