@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{
@@ -55,6 +56,7 @@ pub(super) struct Hook {
     filters: MapHandle,
     pending: MapHandle,
     state: Arc<SharedState>,
+    feeds_first: bool,
 }
 
 enum Reader {
@@ -63,22 +65,39 @@ enum Reader {
 }
 
 impl Hook {
-    /// Loads and attaches the hook. `host_mntns` is the mount namespace that is not to be reported.
+    /// Loads and attaches the hook. `host_mntns` is the mount namespace that is not to be reported. `first` is the filter map to
+    /// feed under the index 0, if there is one already: it then costs no time, see [`feeds_first`](Self::feeds_first).
     ///
     /// Without `btf`, the kernel's own is cut down to what the programs ask for: libbpf's search in the whole takes ten times
     /// as long as everything else.
-    pub(super) fn load(host_mntns: u64, buffer: HookBuffer, btf: Option<&Path>) -> Result<Self> {
-        if btf.is_none() {
-            let minimal = MinimalBtf::of_kernel();
-            match minimal.and_then(|minimal| Self::load_with(host_mntns, buffer, &minimal.path())) {
-                Ok(hook) => return Ok(hook),
-                Err(error) => debug!("container hook: {error}; trying with the kernel's whole BTF"),
+    pub(super) fn load(
+        host_mntns: u64,
+        buffer: HookBuffer,
+        btf: Option<&Path>,
+        first: Option<MapHandle>,
+    ) -> Result<Self> {
+        let filters = first.and_then(|first| {
+            Filters::start(first)
+                .inspect_err(|error| debug!("container hook: {error}"))
+                .ok()
+        });
+        let map = filters.as_ref().map(|filters| filters.map.as_fd());
+        let load = || {
+            if btf.is_none() {
+                let minimal = MinimalBtf::of_kernel();
+                match minimal.and_then(|minimal| Self::load_with(host_mntns, buffer, &minimal.path(), map)) {
+                    Ok(hook) => return Ok(hook),
+                    Err(error) => debug!("container hook: {error}; trying with the kernel's whole BTF"),
+                }
             }
-        }
-        Self::load_with(host_mntns, buffer, btf.unwrap_or(Path::new(KernelBtf::PATH)))
+            Self::load_with(host_mntns, buffer, btf.unwrap_or(Path::new(KernelBtf::PATH)), map)
+        };
+        let mut hook = load()?;
+        hook.feeds_first = filters.is_some_and(Filters::finish);
+        Ok(hook)
     }
 
-    fn load_with(host_mntns: u64, buffer: HookBuffer, btf: &Path) -> Result<Self> {
+    fn load_with(host_mntns: u64, buffer: HookBuffer, btf: &Path, filters: Option<BorrowedFd<'_>>) -> Result<Self> {
         let perf = match buffer {
             HookBuffer::Auto => !MapType::RingBuf.is_supported().unwrap_or(true),
             HookBuffer::Ring => false,
@@ -108,6 +127,13 @@ impl Hook {
                 .and_then(|()| records.set_max_entries(0))
                 .map_err(bpf_error)
                 .context("preparing the perf buffer of the container hook")?;
+        }
+        if let Some(filters) = filters {
+            open.maps
+                .filters
+                .reuse_fd(filters)
+                .map_err(bpf_error)
+                .context("preparing the filters of the container hook")?;
         }
         let unshare = tracepoint_exists("sys_enter_unshare") && tracepoint_exists("sys_exit_unshare");
         let pivot_root = tracepoint_exists("sys_exit_pivot_root");
@@ -160,7 +186,13 @@ impl Hook {
             filters,
             pending,
             state,
+            feeds_first: false,
         })
+    }
+
+    /// Whether the programs feed the map that was given to [`load`](Self::load).
+    pub(super) fn feeds_first(&self) -> bool {
+        self.feeds_first
     }
 
     /// What the programs share with us.
@@ -213,6 +245,53 @@ impl Hook {
         Ok(Box::new(PendingMap(
             MapHandle::try_from(&self.pending).map_err(bpf_error)?,
         )))
+    }
+}
+
+/// The table of filter maps with its first entry.
+///
+/// To change such a table takes a grace period of the kernel, some 10 ms: it passes while the programs are being loaded.
+struct Filters {
+    map: MapHandle,
+    change: JoinHandle<bool>,
+}
+
+impl Filters {
+    fn start(first: MapHandle) -> Result<Self> {
+        let options = libbpf_sys::bpf_map_create_opts {
+            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+            inner_map_fd: first.as_fd().as_raw_fd().unsigned_abs(),
+            ..Default::default()
+        };
+        let map = MapHandle::create(
+            MapType::ArrayOfMaps,
+            Some("filters"),
+            size_of::<u32>() as u32,
+            size_of::<u32>() as u32,
+            FILTERS as u32,
+            &options,
+        )
+        .map_err(bpf_error)
+        .context("creating the table of filters")?;
+        let table = MapHandle::try_from(&map)
+            .map_err(bpf_error)
+            .context("duplicating the table of filters")?;
+        let change = std::thread::Builder::new()
+            .name("ig-hook-filter".to_owned())
+            .spawn(move || {
+                let value = first.as_fd().as_raw_fd().to_ne_bytes();
+                table
+                    .update(&0u32.to_ne_bytes(), &value, MapFlags::ANY)
+                    .inspect_err(|error| debug!("filling the table of filters: {error}"))
+                    .is_ok()
+            })
+            .context("starting a thread")?;
+        Ok(Self { map, change })
+    }
+
+    /// Waits until the programs see the entry. Whether they do.
+    fn finish(self) -> bool {
+        self.change.join().unwrap_or(false)
     }
 }
 
