@@ -15,10 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{
-    Link, MapCore, MapFlags, MapHandle, MapType, PerfBuffer, PerfBufferBuilder, ProgramMut, RingBuffer,
-    RingBufferBuilder,
-};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType, PerfBuffer, PerfBufferBuilder, ProgramMut};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tracing::{debug, warn};
 
@@ -27,6 +24,7 @@ use super::id;
 use super::options::HookBuffer;
 use super::table::{Pending, Record, RecordKind};
 use crate::ebpf::btf::{CoreRelocations, KernelBtf, MinimalOptions, minimal};
+use crate::ebpf::buffer::ring::Ring;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 #[allow(
@@ -60,7 +58,7 @@ pub(super) struct Hook {
 }
 
 enum Reader {
-    Ring(RingBuffer<'static>),
+    Ring(Ring),
     Perf(PerfBuffer<'static>),
 }
 
@@ -152,7 +150,7 @@ impl Hook {
         let records = Arc::new(Mutex::new(Vec::new()));
         let records_map = MapHandle::try_from(&skel.maps.records).map_err(bpf_error)?;
         let reader = match perf {
-            false => ring_reader(&records_map, &records)?,
+            false => Reader::Ring(Ring::new(&records_map).context("container hook")?),
             true => perf_reader(&records_map, &records)?,
         };
         let filters = MapHandle::try_from(&skel.maps.filters).map_err(bpf_error)?;
@@ -201,10 +199,10 @@ impl Hook {
     }
 
     /// The records that have come since the last call, in order.
-    pub(super) fn take_records(&self) -> Vec<Record> {
-        let consumed = match &self.reader {
-            Reader::Ring(ring) => ring.consume(),
-            Reader::Perf(perf) => perf.consume(),
+    pub(super) fn take_records(&mut self) -> Vec<Record> {
+        let consumed = match &mut self.reader {
+            Reader::Ring(ring) => ring.consume(usize::MAX, |bytes| keep(&self.records, bytes)).map(drop),
+            Reader::Perf(perf) => perf.consume().map_err(bpf_error),
         };
         if let Err(error) = consumed {
             debug!("reading the container hook's records: {error}");
@@ -219,13 +217,14 @@ impl Hook {
 
     /// A descriptor that becomes readable with every record.
     pub(super) fn poll_fd(&self) -> Result<OwnedFd> {
-        let fd = match &self.reader {
-            Reader::Ring(ring) => ring.epoll_fd(),
-            Reader::Perf(perf) => perf.epoll_fd(),
-        };
-        // SAFETY: the descriptor belongs to the reader, which outlives this borrow.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-        Ok(borrowed.try_clone_to_owned()?)
+        match &self.reader {
+            Reader::Ring(ring) => Ok(ring.fd().try_clone_to_owned()?),
+            Reader::Perf(perf) => {
+                // SAFETY: the descriptor belongs to the reader, which outlives this borrow.
+                let borrowed = unsafe { BorrowedFd::borrow_raw(perf.epoll_fd()) };
+                Ok(borrowed.try_clone_to_owned()?)
+            }
+        }
     }
 
     /// Makes the programs insert new namespaces into `map`, under the index `slot`; none ends that.
@@ -357,21 +356,6 @@ fn tracepoint_exists(name: &str) -> bool {
     ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
         .iter()
         .any(|root| Path::new(root).join("events/syscalls").join(name).join("id").exists())
-}
-
-fn ring_reader(map: &impl MapCore, records: &Arc<Mutex<Vec<Record>>>) -> Result<Reader> {
-    let records = records.clone();
-    let mut builder = RingBufferBuilder::new();
-    let ring = builder
-        .add(map, move |bytes| {
-            keep(&records, bytes);
-            0
-        })
-        .map(|_| ())
-        .and_then(|()| builder.build())
-        .map_err(bpf_error)
-        .context("opening the ring buffer of the container hook")?;
-    Ok(Reader::Ring(ring))
 }
 
 fn perf_reader(map: &impl MapCore, records: &Arc<Mutex<Vec<Record>>>) -> Result<Reader> {
