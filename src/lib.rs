@@ -22,6 +22,7 @@ pub mod ebpf;
 pub mod error;
 pub mod gadget;
 pub mod image;
+mod local_time;
 pub mod metadata;
 pub mod operators;
 pub mod output;
