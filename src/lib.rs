@@ -23,9 +23,11 @@ pub mod error;
 pub mod expr;
 pub mod gadget;
 pub mod image;
+mod local_time;
 pub mod metadata;
 pub mod operators;
 pub mod output;
+mod pattern;
 pub mod stop;
 mod text;
 

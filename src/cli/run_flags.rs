@@ -11,6 +11,10 @@ use crate::{Error, Result, ResultExt};
 pub(super) const TIMEOUT: &str = "timeout";
 /// Full name of `--oci-store-user`.
 pub(super) const OCI_STORE_USER: &str = "oci-store-user";
+/// Full name of `--explain`.
+pub(super) const EXPLAIN: &str = "explain";
+/// Full name of `--fail-on-loss`.
+pub(super) const FAIL_ON_LOSS: &str = "fail-on-loss";
 /// Full name of `--buffer-kind`.
 pub(super) const BUFFER_KIND: &str = "operator.oci.ebpf.buffer-kind";
 /// Full name of `--buffer-size`.
@@ -87,6 +91,8 @@ const fn switch(prefix: &'static str, key: &'static str, default: &'static str, 
 const FLAGS: &[Flag] = &[
     flag(NONE, TIMEOUT, "int", "0", "Stop after this many seconds; 0 runs until interrupted").short('t'),
     switch(NONE, OCI_STORE_USER, "false", "Use the user's image store (~/.ig/oci-store) instead of the system's (/var/lib/ig/oci-store)"),
+    switch(NONE, EXPLAIN, "false", "Say where each filter term would be decided and which operators are on and why, and exit"),
+    switch(NONE, FAIL_ON_LOSS, "false", "Exit with status 3 when events were lost"),
     text(NONE, "file", "", "Run what this manifest (a path or an http(s) URL) describes").short('f'),
 
     list(OCI, "allowed-gadgets", "", "Run only these images: references, repository@digest, or prefixes followed by *"),
@@ -114,7 +120,7 @@ const FLAGS: &[Flag] = &[
     text(CONTAINERS, "runtime-protocol", "internal", "Protocol to talk to container runtimes with").one_of(&["internal", "cri"]),
     text(CONTAINERS, "runtimes", "docker,containerd,cri-o,podman", "Container runtimes to ask, separated by commas; this version can ask docker").short('r'),
 
-    text("operator.env.", "env-vars", "", "Environment variables to add to each event"),
+    text("operator.env.", "env-vars", "", "Environment variables that gadgets may add to their events, separated by commas"),
     list("operator.socketenricher.", "socket-enricher-fields", "cwd=512,exepath=512", "Optional fields of sockets' processes and their sizes: `field0=size,field1=size,...`"),
     switch(METRICS, "otel-metrics-export-internals", "false", "Export metrics about this program itself"),
     switch(METRICS, "otel-metrics-listen", "false", "Serve metrics to Prometheus"),
@@ -124,7 +130,6 @@ const FLAGS: &[Flag] = &[
 /// What this version cannot do yet: the flag, and the feature in words. Anything but the default is an error.
 const NOT_YET: &[(&str, &str)] = &[
     ("enrich-with-k8s-apiserver", "Kubernetes enrichment"),
-    ("env-vars", "adding environment variables to events"),
     ("file", "running from a manifest"),
     ("kubeconfig", "Kubernetes enrichment"),
     ("notation-certificates", "verifying notation signatures"),
@@ -248,7 +253,6 @@ mod tests {
         for (key, value) in [
             ("operator.otel-metrics.otel-metrics-listen", "true"),
             ("operator.localmanager.runtime-protocol", "cri"),
-            ("operator.env.env-vars", "PATH"),
             ("file", "m.yaml"),
         ] {
             let mut values = ParamValues::new();

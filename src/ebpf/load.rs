@@ -13,7 +13,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use super::attach::{self, Section};
 use super::btf::{KernelBtf, MinimalOptions, minimal};
 use super::buffer::{BufferKind, BufferSettings};
-use super::markers::{MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH};
+use super::markers::{BUILD_ID_MAP, MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH, SWITCHED_MAPS};
 use super::object::{EbpfObject, PARAM_PREFIX, ProgramInfo, open};
 use super::print::{self, Log};
 use crate::metadata::params::ParamValues;
@@ -76,6 +76,14 @@ impl EbpfObject {
             for mut program in object.progs_mut() {
                 let name = program.name().to_string_lossy().into_owned();
                 program.set_autoload(!left_out.contains(&name));
+                if let Some(program_type) = self
+                    .programs()
+                    .iter()
+                    .find(|p| p.name == name)
+                    .and_then(|p| p.target.program_type())
+                {
+                    program.set_prog_type(program_type);
+                }
             }
             let (result, log) = print::capture(|| object.load());
             let error = match result {
@@ -169,19 +177,31 @@ impl EbpfObject {
                 if let Some(filter) = options.mntns_filter {
                     map.reuse_fd(filter).map_err(failed)?;
                 }
+            } else if self.is_unused(&name, options)? {
+                map.set_max_entries(1).map_err(failed)?;
             } else if let Some(entries) = self.max_entries(&name, options)? {
                 map.set_max_entries(entries).map_err(failed)?;
-            } else if name == super::markers::BUILD_ID_MAP && map.max_entries() == 0 {
+            } else if name == BUILD_ID_MAP && map.max_entries() == 0 {
                 map.set_max_entries(1).map_err(failed)?;
             }
         }
         Ok(())
     }
 
-    /// The size of map `<map>` that variable `<map>_max_entries` asks for.
-    fn max_entries(&self, map: &str, options: &LoadOptions<'_>) -> Result<Option<u32>> {
-        let name = format!("{map}_max_entries");
-        let Some(variable) = self.variable(&name) else {
+    /// Whether the constant that turns the use of `map` on is off: then the map only has to exist, and takes time and memory
+    /// for nothing.
+    fn is_unused(&self, map: &str, options: &LoadOptions<'_>) -> Result<bool> {
+        match SWITCHED_MAPS.iter().find(|(switched, _)| *switched == map) {
+            None => Ok(false),
+            Some((_, switch)) => Ok(self
+                .value(switch, options)?
+                .is_some_and(|value| value.iter().all(|byte| *byte == 0))),
+        }
+    }
+
+    /// The bytes that variable `name` is going to have, if there is one.
+    fn value(&self, name: &str, options: &LoadOptions<'_>) -> Result<Option<Vec<u8>>> {
+        let Some(variable) = self.variable(name) else {
             return Ok(None);
         };
         let mut bytes = variable.initial.clone();
@@ -190,6 +210,15 @@ impl EbpfObject {
             let value = options.values.get(&full_name).unwrap_or(&param.param.default);
             bytes = param.encode(variable, value)?.unwrap_or(bytes);
         }
+        Ok(Some(bytes))
+    }
+
+    /// The size of map `<map>` that variable `<map>_max_entries` asks for.
+    fn max_entries(&self, map: &str, options: &LoadOptions<'_>) -> Result<Option<u32>> {
+        let name = format!("{map}_max_entries");
+        let Some(bytes) = self.value(&name, options)? else {
+            return Ok(None);
+        };
         match <[u8; 4]>::try_from(bytes) {
             Ok(bytes) => Ok(Some(u32::from_le_bytes(bytes)).filter(|entries| *entries > 0)),
             Err(_) => {
@@ -203,22 +232,26 @@ impl EbpfObject {
 impl Loaded {
     /// Attaches all programs in file order.
     pub fn attach(&mut self) -> Result<()> {
+        let (mut wanted, mut working) = (0, 0);
         for info in &self.programs {
-            let Some(program) = self
+            let Some(mut program) = self
                 .object
                 .progs_mut()
                 .find(|program| program.name() == info.name.as_str())
             else {
                 continue;
             };
-            match attach::attach(&program, &info.target) {
-                Ok(link) => self.links.extend(link),
+            wanted += usize::from(info.target != Section::Disabled);
+            match attach::attach(&mut program, &info.target) {
+                Ok(links) => {
+                    working += usize::from(info.target != Section::Disabled);
+                    self.links.extend(links);
+                }
                 Err(error) if info.optional.is_some() => say_left_out(info, &error),
                 Err(error) => return Err(error),
             }
         }
-        let wanted = self.programs.iter().any(|p| p.target != Section::Disabled);
-        if wanted && self.links.is_empty() {
+        if working == 0 && wanted > 0 {
             return Err(Error::unsupported("none of the gadget's programs could be attached"));
         }
         Ok(())
