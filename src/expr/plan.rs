@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use memchr::memmem;
-use regex::bytes::Regex;
 
 use super::ast::BinaryOp;
 use super::builtins::{Function, predicates::Each};
@@ -16,6 +15,8 @@ use super::fault::{Fault, Outcome};
 use super::operators;
 use super::value::{Budget, Bytes, Value};
 use crate::data::{Accessor, Element, Kind, Scalar};
+use crate::pattern::Pattern;
+use crate::text::printable;
 
 /// A node. `at` is the character that errors of the node blame.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub(super) enum Plan {
     },
     Matches {
         of: Box<Plan>,
-        pattern: Pattern,
+        pattern: Matcher,
         at: u32,
     },
     Not(Box<Plan>),
@@ -247,30 +248,23 @@ impl TextTest {
     }
 }
 
-/// A regular expression: compiled before the first event, or the last one that was met.
+/// What a text is matched with.
 #[derive(Debug)]
-pub(super) enum Pattern {
-    Constant(Regex),
+pub(super) enum Matcher {
+    Constant(RefCell<Pattern>),
+    /// A pattern that is computed, and the last one that was met.
     Computed {
         text: Box<Plan>,
-        last: RefCell<Option<(Box<[u8]>, Regex)>>,
+        last: RefCell<Option<(Box<[u8]>, Pattern)>>,
     },
 }
 
-impl Pattern {
+impl Matcher {
     /// Compiles a pattern.
-    pub(super) fn compile(text: &[u8]) -> Outcome<Regex> {
+    pub(super) fn compile(text: &[u8]) -> Outcome<Pattern> {
         let text = String::from_utf8_lossy(text);
-        Regex::new(&text).map_err(|error| {
-            // The crate draws a picture over several lines; the last says what is wrong.
-            let shown = error.to_string();
-            let reason = shown.lines().last().unwrap_or_default();
-            let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-            Fault::new(format!(
-                "error parsing regexp: {reason}: `{}`",
-                crate::text::printable(&text)
-            ))
-        })
+        Pattern::new(&text)
+            .map_err(|reason| Fault::new(format!("error parsing regexp: {reason}: `{}`", printable(&text))))
     }
 }
 
@@ -519,7 +513,7 @@ impl Plan {
                     Some(load) => Ok(load.value(frame.element)),
                     None => Err(Fault::new(format!(
                         "cannot fetch {} from the event",
-                        crate::text::printable(&String::from_utf8_lossy(&name))
+                        printable(&String::from_utf8_lossy(&name))
                     ))
                     .at(*at)),
                 }
@@ -530,24 +524,20 @@ impl Plan {
 }
 
 #[inline(never)]
-fn matches<'a>(of: &'a Plan, pattern: &'a Pattern, frame: &mut Frame<'a>) -> Outcome<bool> {
+fn matches<'a>(of: &'a Plan, pattern: &'a Matcher, frame: &mut Frame<'a>) -> Outcome<bool> {
+    let of = of.bytes(frame)?;
+    frame.budget.scan(of.len())?;
     match pattern {
-        Pattern::Constant(regex) => {
-            let of = of.bytes(frame)?;
-            frame.budget.scan(of.len())?;
-            Ok(regex.is_match(&of))
-        }
-        Pattern::Computed { text, last } => {
-            let of = of.bytes(frame)?;
+        Matcher::Constant(pattern) => Ok(pattern.borrow_mut().matches(&of)),
+        Matcher::Computed { text, last } => {
             let text = text.bytes(frame)?;
-            frame.budget.scan(of.len())?;
             let mut last = last.borrow_mut();
             if last.as_ref().is_none_or(|(met, _)| **met != *text) {
                 // Compiling costs far more than matching.
                 frame.budget.steps(100_000)?;
-                *last = Some(((*text).into(), Pattern::compile(&text)?));
+                *last = Some(((*text).into(), Matcher::compile(&text)?));
             }
-            Ok(last.as_ref().is_some_and(|(_, regex)| regex.is_match(&of)))
+            Ok(last.as_mut().is_some_and(|(_, pattern)| pattern.matches(&of)))
         }
     }
 }

@@ -29,7 +29,7 @@ const LAYOUTS: [&str; 7] = [
 pub(super) fn now<'a>(arguments: &[Value<'a>], _: &mut Budget) -> Answer<'a> {
     let zone = match arguments.first() {
         Some(Value::Zone(zone)) => zone.clone(),
-        _ => TimeZone::system(),
+        _ => crate::local_time::zone(),
     };
     Ok(time_value(Timestamp::now().to_zoned(zone)))
 }
@@ -73,7 +73,7 @@ pub(super) fn timezone<'a>(arguments: &[Value<'a>], _: &mut Budget) -> Answer<'a
 fn zone_of(name: &[u8]) -> Outcome<TimeZone> {
     match name {
         b"" | b"UTC" => Ok(TimeZone::UTC),
-        b"Local" => Ok(TimeZone::system()),
+        b"Local" => Ok(crate::local_time::zone()),
         name => {
             let name = String::from_utf8_lossy(name);
             TimeZone::get(&name).map_err(|_| Fault::new(format!("unknown time zone {}", printable(&name))))
@@ -303,7 +303,9 @@ fn utc<'a>(arguments: &[Value<'a>], _: &mut Budget) -> Answer<'a> {
 }
 
 fn local<'a>(arguments: &[Value<'a>], _: &mut Budget) -> Answer<'a> {
-    Ok(time_value(time(arguments, 0)?.with_time_zone(TimeZone::system())))
+    Ok(time_value(
+        time(arguments, 0)?.with_time_zone(crate::local_time::zone()),
+    ))
 }
 
 fn in_zone<'a>(arguments: &[Value<'a>], _: &mut Budget) -> Answer<'a> {

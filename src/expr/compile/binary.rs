@@ -6,7 +6,7 @@ use super::{Compiler, Typed, mismatched};
 use crate::data::{Kind, Scalar};
 use crate::expr::ast::{BinaryOp, Node, NodeKind};
 use crate::expr::fault::{Fault, Outcome};
-use crate::expr::plan::{Pattern, Plan, TextTest, Within};
+use crate::expr::plan::{Matcher, Plan, TextTest, Within};
 use crate::expr::types::Type;
 use crate::expr::value::Value;
 
@@ -40,8 +40,8 @@ impl Compiler<'_> {
         }
         let constant = left.is_const() && right.is_const();
         let pattern = match right.const_text() {
-            Some(text) => Pattern::Constant(Pattern::compile(text).map_err(|fault| fault.at(place))?),
-            None => Pattern::Computed {
+            Some(text) => Matcher::Constant(Matcher::compile(text).map_err(|fault| fault.at(place))?.into()),
+            None => Matcher::Computed {
                 text: Box::new(right),
                 last: None.into(),
             },
