@@ -75,6 +75,8 @@ pub struct Gadget {
     defaults: Config,
     values: ParamValues,
     buffers: BufferSettings,
+    /// The id that the kernel's programs see this process by, if it can be known.
+    own_pid: Option<u32>,
 }
 
 impl std::fmt::Debug for Gadget {
@@ -209,6 +211,7 @@ impl GadgetBuilder<'_> {
             defaults: config.sub("paramdefaults").cloned().unwrap_or_default(),
             values: self.values,
             buffers: self.buffers,
+            own_pid: own_pid(&host_files),
         };
         gadget.set_include_self(false);
         if self.host {
@@ -294,13 +297,7 @@ impl Gadget {
     /// Whether events of this very process are events like any other; by default they are left out, so that a gadget does not
     /// show the work of showing it.
     pub fn set_include_self(&mut self, include: bool) {
-        self.context.own_pid = None;
-        if !include {
-            match Host::from_env().own_pid() {
-                Ok(pid) => self.context.own_pid = Some(pid),
-                Err(error) => tracing::debug!("events of our own cannot be told from others: {error}"),
-            }
-        }
+        self.context.own_pid = self.own_pid.filter(|_| !include);
     }
 
     /// The data sources that are referenced, in order of registration.
@@ -354,6 +351,12 @@ impl Gadget {
         });
         Ok(())
     }
+}
+
+fn own_pid(host: &Host) -> Option<u32> {
+    host.own_pid()
+        .inspect_err(|error| tracing::debug!("events of our own cannot be told from others: {error}"))
+        .ok()
 }
 
 type EventFn = Box<dyn FnMut(&Element) + Send>;
