@@ -8,12 +8,16 @@
 //! everything that a terminal could take for a command.
 
 pub mod columns;
+pub mod csv;
 pub mod fields;
 pub mod json;
+pub mod loss;
 mod memo;
 pub mod mode;
 pub(crate) mod number;
+pub mod pcapng;
 mod plan;
+pub(crate) mod point;
 mod scan;
 #[cfg(test)]
 mod speed;
