@@ -1,9 +1,14 @@
 //! What the sink writes in every mode, byte for byte, through the library as anybody may use it; and that nothing of what traced
 //! processes say acts on a terminal.
 
-use std::io::{self, Write};
+mod common;
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
+use common::Ig;
+use common::docker::{Container, Waiting};
 use inspektor_gadget::data::{DataSource, Element, FieldId, Flags, Kind, LossPlace, NewField, Scalar, SourceType};
 use inspektor_gadget::operators::sink::{CliSink, Options, Output, Timestamps};
 use inspektor_gadget::operators::{Context, Instance, Stream};
@@ -50,18 +55,25 @@ fn add_fields(ds: &mut DataSource) {
     let comm = with(&[("columns.maxwidth", "16"), ("columns.alias", "comm")]);
     ds.add_sub_field(proc, NewField::new("comm", Scalar::CString).annotations(comm))
         .unwrap();
-    let right = [("columns.alignment", "right"), ("columns.alias", "pid"), ("columns.minwidth", "7")];
+    let right = [
+        ("columns.alignment", "right"),
+        ("columns.alias", "pid"),
+        ("columns.minwidth", "7"),
+    ];
     ds.add_sub_field(proc, NewField::new("pid", Scalar::Uint32).annotations(with(&right)))
         .unwrap();
     let hex = with(&[("columns.hex", "true"), ("columns.width", "8")]);
-    ds.add_field(NewField::new("flags", Scalar::Uint32).annotations(hex)).unwrap();
+    ds.add_field(NewField::new("flags", Scalar::Uint32).annotations(hex))
+        .unwrap();
     let ratio = with(&[("columns.precision", "2"), ("columns.width", "8")]);
     ds.add_field(NewField::new("ratio", Scalar::Float64).annotations(ratio))
         .unwrap();
     ds.add_field(NewField::new("ok", Scalar::Bool).annotations(with(&[("columns.width", "type")])))
         .unwrap();
-    ds.add_field(NewField::new("delta", Scalar::Int64).flags(Flags::HIDDEN)).unwrap();
-    ds.add_field(NewField::new("data", Scalar::Bytes).flags(Flags::HIDDEN)).unwrap();
+    ds.add_field(NewField::new("delta", Scalar::Int64).flags(Flags::HIDDEN))
+        .unwrap();
+    ds.add_field(NewField::new("data", Scalar::Bytes).flags(Flags::HIDDEN))
+        .unwrap();
     let list = NewField::new("list", Kind::Array(Scalar::Uint16)).flags(Flags::HIDDEN);
     ds.add_field(list).unwrap();
     let middle = with(&[("columns.ellipsis", "middle")]);
@@ -220,7 +232,10 @@ fn top(options: &Options) -> String {
     ds.add_field(NewField::new("count", Scalar::Uint64)).unwrap();
     ds.annotate("cli.clear-screen-before", "true");
     let mut bench = Bench::new(ds, options);
-    let batch: [&[(&str, &[u8])]; 2] = [&[("comm", b"sh"), ("count", &[7, 0, 0, 0, 0, 0, 0, 0])], &[("comm", b"a,b")]];
+    let batch: [&[(&str, &[u8])]; 2] = [
+        &[("comm", b"sh"), ("count", &[7, 0, 0, 0, 0, 0, 0, 0])],
+        &[("comm", b"a,b")],
+    ];
     bench.emit_array(&batch);
     bench.emit_array(&[]);
     bench.emit_array(&batch[..1]);
@@ -345,7 +360,8 @@ fn deceives(c: char) -> bool {
 fn show_hostile(mode: &str, width: Option<usize>, text: &[u8]) -> Vec<u8> {
     let mut ds = DataSource::new("open", SourceType::Single, None);
     add_fields(&mut ds);
-    ds.add_field(NewField::new("na\x1b[2Jme\u{202e}\n", Scalar::String)).unwrap();
+    ds.add_field(NewField::new("na\x1b[2Jme\u{202e}\n", Scalar::String))
+        .unwrap();
     ds.annotate(RAW.0, RAW.1);
     let mut bench = Bench::new(ds, &options(mode, width));
     bench.emit(&[
@@ -369,7 +385,11 @@ fn nothing_hostile_reaches_a_terminal() {
                 let shown = String::from_utf8(shown).unwrap_or_else(|e| panic!("{mode} is not UTF-8: {e}"));
                 let allowed = |c: char| c == '\n' || c == '\t' && mode == "raw";
                 let bad: Vec<char> = shown.chars().filter(|c| deceives(*c) && !allowed(*c)).collect();
-                assert!(bad.is_empty(), "{mode} at {width:?}: {bad:?} from {}", text.escape_ascii());
+                assert!(
+                    bad.is_empty(),
+                    "{mode} at {width:?}: {bad:?} from {}",
+                    text.escape_ascii()
+                );
                 if mode == "columns" {
                     assert_eq!(shown.lines().count(), 2, "a row is a line");
                 }
@@ -401,4 +421,65 @@ fn structured_output_can_always_be_read() {
             assert!(!csv.contains('\0'));
         }
     }
+}
+
+#[test]
+fn a_reader_that_stalls_neither_stops_the_drain_nor_breaks_the_stream() {
+    const OPENS: u64 = 20_000;
+    let Some(ig) = Ig::with_docker() else { return };
+    let container = Container::start("stall", "echo >/counted; echo ready; sleep 100000");
+    common::eventually("the file is there", || {
+        (common::docker::docker(&["logs", &container.id]) == "ready").then_some(())
+    });
+    let script = format!(
+        "i=0; while [ $i -lt {OPENS} ]; do j=0; while [ $j -lt 250 ]; do true </counted; j=$((j+1)); done; \
+         i=$((i+j)); usleep 20000; done"
+    );
+    let mut work = Waiting::start(&container, &script);
+    let options = [
+        "-v",
+        "--pull",
+        "never",
+        "-o",
+        "json",
+        "--loss-records",
+        "-c",
+        &container.name,
+    ];
+    let mut child = ig
+        .command(["run", "trace_open"].iter().chain(&options))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("running...") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
+    }
+    work.go();
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
+
+    let (mut seen, mut lost) = (0, 0);
+    for line in text.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).expect("no torn line");
+        if let Some(count) = value["lost"].as_u64() {
+            assert_eq!(value["reason"], "sink");
+            lost += count;
+        } else if value["fname"] == "/counted" {
+            seen += 1;
+        }
+    }
+    assert!(lost > 0, "all of {} bytes waited", text.len());
+    assert_eq!(seen + lost, OPENS);
+    let summary = format!("open: lost {lost} samples: the reader of the output was too slow");
+    assert!(rest.contains(&summary), "no {summary:?} in {rest}");
+    assert_eq!(rest.matches(" samples: ").count(), 1, "nothing else was lost: {rest}");
 }
