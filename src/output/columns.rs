@@ -25,9 +25,12 @@ pub struct Table {
     made: Vec<Made>,
 }
 
+/// Appends the text of a number.
+type Write = Box<dyn FnMut(u64, &mut Vec<u8>) + Send>;
+
 /// A text that is made for columns only.
 struct Made {
-    write: Box<dyn FnMut(u64, &mut Vec<u8>) + Send>,
+    write: Write,
     text: Vec<u8>,
 }
 
@@ -291,8 +294,14 @@ impl Column {
         }
         let start = out.len();
         match self.content {
-            Content::Unsigned => number::append_u64(self.accessor.bits(element), out),
-            Content::Signed => number::append_i64(self.accessor.bits(element) as i64, out),
+            Content::Unsigned => {
+                let mut digits = itoa::Buffer::new();
+                return cell::append_plain(digits.format(self.accessor.bits(element)).as_bytes(), shape, out);
+            }
+            Content::Signed => {
+                let mut digits = itoa::Buffer::new();
+                return cell::append_plain(digits.format(self.accessor.bits(element) as i64).as_bytes(), shape, out);
+            }
             Content::UnsignedHex => append_upper_hex(false, self.accessor.bits(element), out),
             Content::SignedHex => {
                 let value = self.accessor.bits(element) as i64;

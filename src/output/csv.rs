@@ -149,7 +149,11 @@ fn append_special(mut bytes: &[u8], until_nul: bool, to_terminal: bool, out: &mu
     let start = out.len();
     let mut quoted = false;
     out.push(b'"');
-    while !bytes.is_empty() && !(until_nul && bytes[0] == 0) {
+    if until_nul {
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        bytes = &bytes[..end];
+    }
+    while !bytes.is_empty() {
         let (character, len) = scan::decode(bytes);
         match character {
             Some('"') => {

@@ -10,6 +10,7 @@
 pub mod columns;
 pub mod csv;
 pub mod fields;
+pub mod histogram;
 pub mod json;
 pub mod loss;
 mod memo;

@@ -6,6 +6,8 @@
 
 mod output;
 mod show;
+#[cfg(test)]
+mod speed;
 mod times;
 
 use std::sync::Arc;
