@@ -12,6 +12,10 @@ use crate::{Error, Result, ResultExt};
 pub(super) const TIMEOUT: &str = "timeout";
 /// Full name of `--oci-store-user`.
 pub(super) const OCI_STORE_USER: &str = "oci-store-user";
+/// Full name of `--explain`.
+pub(super) const EXPLAIN: &str = "explain";
+/// Full name of `--fail-on-loss`.
+pub(super) const FAIL_ON_LOSS: &str = "fail-on-loss";
 /// Full name of `--timestamps`.
 pub(super) const TIMESTAMPS: &str = "timestamps";
 /// Full name of `--loss-records`.
@@ -92,6 +96,8 @@ const fn switch(prefix: &'static str, key: &'static str, default: &'static str, 
 const FLAGS: &[Flag] = &[
     flag(NONE, TIMEOUT, "int", "0", "Stop after this many seconds; 0 runs until interrupted").short('t'),
     switch(NONE, OCI_STORE_USER, "false", "Use the user's image store (~/.ig/oci-store) instead of the system's (/var/lib/ig/oci-store)"),
+    switch(NONE, EXPLAIN, "false", "Say where each filter term would be decided and which operators are on and why, and exit"),
+    switch(NONE, FAIL_ON_LOSS, "false", "Exit with status 3 when events were lost"),
     text(NONE, TIMESTAMPS, "local", "How columns show times; relative is in seconds since the first").one_of(&["local", "utc", "relative"]),
     switch(NONE, LOSS_RECORDS, "false", "Put a record into the JSON of single data sources where events were lost"),
     text(NONE, "file", "", "Run what this manifest (a path or an http(s) URL) describes").short('f'),

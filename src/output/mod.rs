@@ -20,6 +20,7 @@ pub mod pcapng;
 mod plan;
 pub(crate) mod point;
 mod scan;
+pub mod schema;
 #[cfg(test)]
 mod speed;
 pub(crate) mod terminal;

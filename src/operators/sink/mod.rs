@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use self::show::Show;
 use self::times::Start;
-use super::{Context, Instance, priority};
+use super::{Context, Explanation, Instance, OperatorNote, priority};
 use crate::data::DataSource;
 use crate::output::fields::Fields;
 use crate::output::mode::{Mode, Modes};
@@ -161,9 +161,27 @@ impl Instance for CliSink {
     fn demand(&self, context: &mut Context) {
         for (index, show) in &self.shows {
             if let Some(stream) = context.streams.get_mut(*index) {
+                stream.demand.set_reader(show.name());
                 show.fields().into_iter().for_each(|field| stream.demand.add(field));
             }
         }
+    }
+
+    fn explain(&self, context: &Context, to: &mut Explanation) {
+        let shown: Vec<String> = self
+            .shows
+            .iter()
+            .filter_map(|(index, show)| Some((context.streams.get(*index)?, show)))
+            .map(|(stream, show)| format!("{} as {}", stream.source.name(), show.name()))
+            .collect();
+        to.operators.push(OperatorNote {
+            name: self.name().to_owned(),
+            on: !shown.is_empty(),
+            why: match shown.is_empty() {
+                true => "nothing is shown".to_owned(),
+                false => format!("shows {}", shown.join(", ")),
+            },
+        });
     }
 
     fn prepare(&mut self, context: &mut Context) -> Result<()> {

@@ -253,10 +253,11 @@ impl Lane {
         }
     }
 
-    /// Says in the stream that `count` events were lost before the next one, if the data source has such lines.
+    /// Says in the stream that `count` events were lost before the next one, if the data source has such lines. What the user did not
+    /// want is not lost.
     pub fn say_lost(&self, place: LossPlace, count: u64) {
         let shared = &*self.output.handle.shared;
-        if shared.ended() {
+        if place.is_intended() || shared.ended() {
             return;
         }
         let mut state = shared.lock();

@@ -41,14 +41,20 @@ enum Form {
 
 impl std::fmt::Debug for Form {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Form::Columns { .. } => "Columns",
-            Form::Json(_) => "Json",
-            Form::Yaml(_) => "Yaml",
-            Form::Csv(_) => "Csv",
-            Form::PcapNg(_) => "PcapNg",
-            Form::Text { .. } => "Text",
-        })
+        f.write_str(self.name())
+    }
+}
+
+impl Form {
+    fn name(&self) -> &'static str {
+        match self {
+            Form::Columns { .. } => "columns",
+            Form::Json(_) => "json",
+            Form::Yaml(_) => "yaml",
+            Form::Csv(_) => "csv",
+            Form::PcapNg(_) => "pcap-ng",
+            Form::Text { .. } => "text",
+        }
     }
 }
 
@@ -130,6 +136,11 @@ impl Compiler<'_> {
 }
 
 impl Show {
+    /// One word for users.
+    pub(super) fn name(&self) -> &'static str {
+        self.form.name()
+    }
+
     /// The fields that are read.
     pub(super) fn fields(&self) -> Vec<FieldId> {
         match &self.form {
