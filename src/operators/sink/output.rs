@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -463,8 +464,9 @@ impl Shared {
 }
 
 fn write(writer: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
-    writer.write_all(bytes)?;
-    writer.flush()
+    let write = AssertUnwindSafe(|| writer.write_all(bytes).and_then(|()| writer.flush()));
+    // Whoever waits for the thread would wait forever. After an error the writer is not used any more.
+    catch_unwind(write).unwrap_or_else(|_| Err(io::Error::other("the writer panicked")))
 }
 
 /// Whether `file` is `/dev/null`, which never makes anybody wait.

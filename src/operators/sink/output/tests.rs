@@ -225,6 +225,25 @@ fn a_reader_that_goes_away_while_much_waits() {
 }
 
 #[test]
+fn a_writer_that_panics_ends_the_output() {
+    struct Panicking;
+    impl Write for Panicking {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            panic!("on purpose")
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let output = Output::queued(Box::new(Panicking)).unwrap();
+    let mut rows = Rows::new(&output, false);
+    rows.append();
+    output.finish();
+    let error = output.take_error().unwrap();
+    assert_eq!(error.to_string(), "writing output: the writer panicked");
+}
+
+#[test]
 fn the_thread_ends_when_everything_is_written() {
     struct Telling(Sheet, #[expect(dead_code)] mpsc::Sender<()>);
     impl Write for Telling {
