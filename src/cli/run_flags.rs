@@ -127,7 +127,7 @@ const FLAGS: &[Flag] = &[
     text(CONTAINERS, "runtime-protocol", "internal", "Protocol to talk to container runtimes with").one_of(&["internal", "cri"]),
     text(CONTAINERS, "runtimes", "docker,containerd,cri-o,podman", "Container runtimes to ask, separated by commas; this version can ask docker").short('r'),
 
-    text("operator.env.", "env-vars", "", "Environment variables to add to each event"),
+    text("operator.env.", "env-vars", "", "Environment variables that gadgets may add to their events, separated by commas"),
     list("operator.socketenricher.", "socket-enricher-fields", "cwd=512,exepath=512", "Optional fields of sockets' processes and their sizes: `field0=size,field1=size,...`"),
     switch(METRICS, "otel-metrics-export-internals", "false", "Export metrics about this program itself"),
     switch(METRICS, "otel-metrics-listen", "false", "Serve metrics to Prometheus"),
@@ -137,7 +137,6 @@ const FLAGS: &[Flag] = &[
 /// What this version cannot do yet: the flag, and the feature in words. Anything but the default is an error.
 const NOT_YET: &[(&str, &str)] = &[
     ("enrich-with-k8s-apiserver", "Kubernetes enrichment"),
-    ("env-vars", "adding environment variables to events"),
     ("file", "running from a manifest"),
     ("kubeconfig", "Kubernetes enrichment"),
     ("notation-certificates", "verifying notation signatures"),
@@ -272,7 +271,6 @@ mod tests {
         for (key, value) in [
             ("operator.otel-metrics.otel-metrics-listen", "true"),
             ("operator.localmanager.runtime-protocol", "cri"),
-            ("operator.env.env-vars", "PATH"),
             ("file", "m.yaml"),
         ] {
             let mut values = ParamValues::new();

@@ -14,7 +14,8 @@ use super::fields::{EnumValues, struct_fields};
 use super::markers::{MapClass, Markers};
 use super::params::{EbpfParam, ParamOverride};
 use super::print;
-use crate::data::{Container, DataSource, Flow, NewField, RecordIds, Scalar, Settings, SourceType, Stream};
+use crate::data::{Container, DataSource, Flow, NewField, RecordIds, Scalar, SourceType, Stream};
+use crate::metadata::SourceSettings;
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, TypeHint};
 use crate::{Error, Result, ResultExt};
@@ -134,10 +135,7 @@ impl EbpfObject {
         let mut enums: HashMap<TypeId, EnumValues> = HashMap::new();
         let mut enum_fields = Vec::new();
         for tracer in &self.markers.tracers {
-            let settings = Arc::new(SourceSettings {
-                config: Arc::clone(config),
-                source: tracer.name.clone(),
-            });
+            let settings = SourceSettings::new(config, &tracer.name);
             let mut source = DataSource::new(&tracer.name, SourceType::Single, Some(settings));
             let fields = struct_fields(btf, &tracer.event)?;
             let first = source.len();
@@ -241,6 +239,22 @@ impl EbpfObject {
         &self.programs
     }
 
+    /// Where the programs are attached: their sections, and the targets that the configuration says instead.
+    pub fn attached_to(&self) -> impl Iterator<Item = String> {
+        self.programs.iter().flat_map(|program| {
+            let target = match &program.target {
+                Section::Kprobe { symbol, .. } => symbol.clone(),
+                Section::Tracepoint { group, name } => format!("tracepoint/{group}/{name}"),
+                Section::RawTracepoint { name } => format!("raw_tp/{name}"),
+                Section::Tracing { family, target } => format!("{family}/{target}"),
+                Section::KprobeMulti { pattern, .. } => pattern.clone(),
+                Section::Ksyscall { name, .. } => name.clone(),
+                _ => String::new(),
+            };
+            [program.section.clone(), target]
+        })
+    }
+
     /// The tracers in declaration order.
     pub fn tracers(&self) -> &[TracerSource] {
         &self.tracers
@@ -342,33 +356,5 @@ fn add_text_field(
             tracing::warn!("field {full_name:?}: neither {annotation:?} annotation nor '_raw' suffix found");
             Ok(None)
         }
-    }
-}
-
-/// What the configuration says about one data source.
-#[derive(Debug)]
-struct SourceSettings {
-    config: Arc<Config>,
-    source: String,
-}
-
-impl Settings for SourceSettings {
-    fn annotations(&self) -> crate::data::Annotations {
-        self.config
-            .strings_map(&format!("datasources.{}.annotations", self.source))
-    }
-
-    fn tags(&self) -> Vec<String> {
-        self.config.strings(&format!("datasources.{}.tags", self.source))
-    }
-
-    fn field(&self, full_name: &str) -> Option<crate::data::FieldSettings> {
-        let said = self
-            .config
-            .sub(&format!("datasources.{}.fields.{full_name}", self.source))?;
-        Some(crate::data::FieldSettings {
-            tags: said.strings("tags"),
-            annotations: said.strings_map("annotations"),
-        })
     }
 }

@@ -13,7 +13,7 @@ use crate::ebpf::object::EbpfObject;
 use crate::ebpf::tracer::{Tracer, TracerSetup};
 use crate::ebpf::{LoadOptions, Loaded};
 use crate::metadata::params::ParamValues;
-use crate::operators::{Explanation, Instance, KernelFilter, priority};
+use crate::operators::{Context, Explanation, Instance, KernelFilter, priority};
 use crate::stop::StopSignal;
 use crate::{Result, ResultExt};
 
@@ -140,64 +140,38 @@ impl Gadget {
         Ok(())
     }
 
+    /// Loads, starts, attaches. What was started before something failed is stopped again.
     fn launch(self) -> Result<Running> {
         let Gadget {
             mut context,
             object,
-            mut instances,
+            instances,
             values,
             buffers,
             ..
         } = self;
-        let in_ebpf = || "starting operator \"ebpf\"";
-        let stop = context.stop.clone();
-        let mut kernel = None;
-        if let Some(object) = object {
-            let filter = context.mntns_filter.take();
-            let loaded = load(&object, &values, filter.as_ref(), buffers).with_context(in_ebpf)?;
-            let mut tracers = Vec::new();
-            for tracer in object.tracers() {
-                let stream = &mut context.streams[tracer.stream];
-                let start = StartTracer {
-                    source: stream.source.name().to_owned(),
-                    map: tracer.map.clone(),
-                    timestamp: stream.record.timestamp,
-                    emitter: stream.emitter(),
-                    gate: stream.gate.take(),
-                    not_before: 0,
-                };
-                tracers.push(start.on(&loaded, buffers, &stop).with_context(in_ebpf)?);
-            }
-            kernel = Some(KernelSide {
-                loaded,
-                tracers,
-                object,
-                values,
-                buffers,
-                filter,
-            });
-        }
-        for instance in &mut instances {
-            let name = instance.name();
-            instance
-                .start(&mut context)
-                .with_context(|| format!("starting operator {name:?}"))?;
-        }
-        if let Some(kernel) = &mut kernel {
-            kernel.loaded.attach().with_context(in_ebpf)?;
-        }
         let losses = context
             .streams
             .iter()
             .map(|stream| (stream.source.name().to_owned(), Arc::clone(&stream.losses)))
             .collect();
-        Ok(Running {
-            kernel,
-            instances,
-            stop,
+        let mut running = Running {
+            kernel: None,
+            instances: Vec::with_capacity(instances.len()),
+            stop: context.stop.clone(),
             events: 0,
             losses,
-        })
+        };
+        match running.launch(object, instances, &mut context, values, buffers) {
+            Ok(()) => Ok(running),
+            Err(error) => {
+                // The first error is the one that matters.
+                if let Err(also) = running.end() {
+                    tracing::debug!("after a failed start: {also}");
+                }
+                Err(error)
+            }
+        }
     }
 }
 
@@ -305,6 +279,53 @@ fn boot_time() -> Result<u64> {
 }
 
 impl Running {
+    fn launch(
+        &mut self,
+        object: Option<EbpfObject>,
+        instances: Vec<Box<dyn Instance>>,
+        context: &mut Context,
+        values: ParamValues,
+        buffers: BufferSettings,
+    ) -> Result<()> {
+        let in_ebpf = || "starting operator \"ebpf\"";
+        if let Some(object) = object {
+            let filter = context.mntns_filter.take();
+            let loaded = load(&object, &values, filter.as_ref(), buffers).with_context(in_ebpf)?;
+            let mut tracers = Vec::new();
+            for tracer in object.tracers() {
+                let stream = &mut context.streams[tracer.stream];
+                let start = StartTracer {
+                    source: stream.source.name().to_owned(),
+                    map: tracer.map.clone(),
+                    timestamp: stream.record.timestamp,
+                    emitter: stream.emitter(),
+                    gate: stream.gate.take(),
+                    not_before: 0,
+                };
+                tracers.push(start.on(&loaded, buffers, &self.stop).with_context(in_ebpf)?);
+            }
+            self.kernel = Some(KernelSide {
+                loaded,
+                tracers,
+                object,
+                values,
+                buffers,
+                filter,
+            });
+        }
+        for mut instance in instances {
+            let name = instance.name();
+            instance
+                .start(context)
+                .with_context(|| format!("starting operator {name:?}"))?;
+            self.instances.push(instance);
+        }
+        match &mut self.kernel {
+            Some(kernel) => kernel.loaded.attach().with_context(in_ebpf),
+            None => Ok(()),
+        }
+    }
+
     /// Waits until somebody asks the run to end, or until `timeout` is over.
     pub fn wait(&mut self, timeout: Option<Duration>) {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -347,6 +368,15 @@ impl Running {
 
     /// Detaches, handles every event that was sent until then, and says what was lost.
     pub fn stop(mut self) -> Result<Report> {
+        let result = self.end();
+        if let Some(failure) = self.stop.take_failure() {
+            return Err(failure);
+        }
+        result.map(|()| self.report())
+    }
+
+    /// Ends everything that was started, in reverse, whatever fails on the way.
+    fn end(&mut self) -> Result<()> {
         let mut result = match self.kernel.take() {
             Some(kernel) => kernel.finish(&mut self.events),
             None => Ok(()),
@@ -359,10 +389,7 @@ impl Running {
                 result = result.and(stopped.context("stopping operators"));
             }
         }
-        if let Some(failure) = self.stop.take_failure() {
-            return Err(failure);
-        }
-        result.map(|()| self.report())
+        result
     }
 
     fn report(&self) -> Report {

@@ -5,7 +5,7 @@
 //! the nearest names as a hint, and one that fits several fields takes the shallowest and says so.
 
 use super::columns::columns_of;
-use super::point::{point, range_of, suggest};
+use super::point::{point, suggest};
 use crate::data::{DataSource, FieldId};
 use crate::{Error, Result};
 
@@ -55,7 +55,7 @@ impl<'a> Fields<'a> {
 
 /// The error for a data source that does not exist; `name` is a part of the option's `value`.
 pub(super) fn unknown_source(option: &str, value: &str, name: &str, sources: &[&str]) -> Error {
-    let place = point(value, range_of(value, name));
+    let place = point(value, name);
     let error = Error::invalid(format!("--{option}: unknown data source {name:?}{place}"));
     suggest(error, name, sources, "the gadget's data sources")
 }
@@ -186,7 +186,7 @@ impl Selection {
 }
 
 fn unknown_field(source: &DataSource, value: &str, name: &str) -> Error {
-    let place = point(value, range_of(value, name));
+    let place = point(value, name);
     let error = Error::not_found(format!("column {:?} is invalid{place}", name.to_lowercase()))
         .context(format!("failed to set fields of data source {:?}", source.name()));
     let mut all: Vec<&str> = columns_of(source).map(|(_, field)| field.full_name()).collect();
@@ -287,7 +287,7 @@ mod tests {
         let error = Selection::parse(&ds, "fnmae").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "failed to set fields of data source \"ds1\": column \"fnmae\" is invalid\n    fnmae\n    ^^^^^"
+            "failed to set fields of data source \"ds1\": column \"fnmae\" is invalid\n | fnmae\n | ^"
         );
         assert_eq!(error.hint(), Some("did you mean `fname`?"));
         let error = Fields::parse("ds2:b; a, +FNMAE ;c").select(&ds);
@@ -296,7 +296,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .ends_with("is invalid\n    c;ds1: a, +FNMAE \n               ^^^^^"),
+                .ends_with("is invalid\n | c;ds1: a, +FNMAE \n | ...........^"),
             "{error}"
         );
         let error = Selection::parse(&ds, "+somethingelse").unwrap_err();
@@ -306,7 +306,7 @@ mod tests {
         let error = Fields::parse("ds2:a;b").check(&["ds1"]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "--fields: unknown data source \"ds2\"\n    ds2:a;b\n    ^^^"
+            "--fields: unknown data source \"ds2\"\n | ds2:a;b\n | ^"
         );
         assert_eq!(error.hint(), Some("did you mean `ds1`?"));
     }

@@ -18,7 +18,7 @@ pub mod mode;
 pub(crate) mod number;
 pub mod pcapng;
 mod plan;
-pub(crate) mod point;
+mod point;
 mod scan;
 pub mod schema;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fields::unknown_source;
-use super::point::{point, range_of, suggest};
+use super::point::{point, suggest};
 use crate::data::DataSource;
 use crate::{Error, Result};
 
@@ -104,7 +104,7 @@ impl<'a> Modes<'a> {
             }
         }
         if let Some(any) = modes.any.filter(|_| !modes.by_source.is_empty()) {
-            let place = point(value, range_of(value, any));
+            let place = point(value, any);
             return Err(
                 Error::invalid(format!("mixed values with and without specifying data source{place}"))
                     .context("parsing default output modes")
@@ -158,7 +158,7 @@ impl<'a> Modes<'a> {
         if !supported.contains(CSV) {
             names.push(CSV);
         }
-        let place = point(self.value, range_of(self.value, mode));
+        let place = point(self.value, mode);
         let error = Error::invalid(format!(
             "output mode {mode:?} for data source {:?} is not supported{place}",
             source.name()
@@ -221,24 +221,19 @@ mod tests {
         let error = resolve("json,a:yaml", &[&a, &b]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "parsing default output modes: mixed values with and without specifying data source\n    json,a:yaml\n    ^^^^"
+            "parsing default output modes: mixed values with and without specifying data source\n | json,a:yaml\n | ^"
         );
     }
 
     #[test]
     fn wrong_modes_and_sources_are_errors() {
         let ds = source("open", &[]);
-        for (value, carets) in [
-            ("bad", "^^^"),
-            ("raw", "^^^"),
-            ("pcap-ng", "^^^^^^^"),
-            ("open: bad", "      ^^^"),
-        ] {
+        for (value, carets) in [("bad", "^"), ("raw", "^"), ("pcap-ng", "^"), ("open: bad", "......^")] {
             let error = resolve(value, &[&ds]).unwrap_err();
             let mode = value.trim_start_matches("open: ");
             assert_eq!(
                 error.to_string(),
-                format!("output mode {mode:?} for data source \"open\" is not supported\n    {value}\n    {carets}")
+                format!("output mode {mode:?} for data source \"open\" is not supported\n | {value}\n | {carets}")
             );
             assert_eq!(
                 error.hint(),
@@ -250,7 +245,7 @@ mod tests {
         let error = resolve("nosuch:json", &[&ds]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "--output: unknown data source \"nosuch\"\n    nosuch:json\n    ^^^^^^"
+            "--output: unknown data source \"nosuch\"\n | nosuch:json\n | ^"
         );
         assert_eq!(error.hint(), Some("the gadget's data sources are: open"));
     }

@@ -54,6 +54,8 @@ struct EnrichedStream {
     mntns: Option<Accessor>,
     netns: Option<Accessor>,
     timestamp: Option<Accessor>,
+    /// The fields of these three.
+    ids: Vec<FieldId>,
     fields: Vec<(FieldId, ContainerField)>,
 }
 
@@ -75,14 +77,12 @@ impl LocalManager {
                     let ds = source.name();
                     tracing::warn!("multiple fields of {tag:?} found in DataSource {ds:?}, only {name:?} will be used");
                 }
-                found.map(|(id, _)| source.accessor(id))
+                found.map(|(id, _)| id)
             };
-            let (mntns, netns, timestamp) = (
-                first(MNTNS_TAG),
-                first(NETNS_TAG),
-                source.with_tag(TIMESTAMP_TAG).next(),
-            );
-            let timestamp = timestamp.map(|(id, _)| source.accessor(id));
+            let (mntns, netns) = (first(MNTNS_TAG), first(NETNS_TAG));
+            let timestamp = source.with_tag(TIMESTAMP_TAG).next().map(|(id, _)| id);
+            let ids = [mntns, netns, timestamp].into_iter().flatten().collect();
+            let [mntns, netns, timestamp] = [mntns, netns, timestamp].map(|id| id.map(|id| source.accessor(id)));
             if mntns.is_none() && netns.is_none() {
                 continue;
             }
@@ -92,6 +92,7 @@ impl LocalManager {
                 mntns,
                 netns,
                 timestamp,
+                ids,
                 fields,
             });
         }
@@ -112,9 +113,34 @@ impl LocalManager {
     fn selection(&self) -> Selection {
         match &self.filter {
             Some(filter) => Selection::Filter(Arc::clone(filter)),
-            None if !self.host && self.selector != Selector::default() => Selection::Selector(self.selector.clone()),
+            None if self.selects() => Selection::Selector(self.selector.clone()),
             None => Selection::All,
         }
+    }
+
+    /// Whether the user wants only some containers. Then what the kernel side does not filter is filtered here.
+    fn selects(&self) -> bool {
+        !self.host && self.selector != Selector::default()
+    }
+
+    /// Leaves out elements that are of no selected container, of a stream whose producer is not the kernel side.
+    fn select(&self, collection: &Arc<Collection>, of: &EnrichedStream, stream: &mut Stream) {
+        if !self.selects() || stream.record.mntns.is_some() {
+            return;
+        }
+        let Some(mntns) = of.mntns else { return };
+        let (collection, selector, timestamp) = (Arc::clone(collection), self.selector.clone(), of.timestamp);
+        let mut cache = LookupCache::default();
+        stream
+            .pipeline
+            .subscribe(priority::subscription::CONTAINERS, move |element| {
+                let at = timestamp.map_or(0, |accessor| accessor.bits(element));
+                let selected = match cache.lookup(&collection, mntns.bits(element), at) {
+                    Lookup::Container(container) => selector.matches(container),
+                    _ => false,
+                };
+                Ok(if selected { Flow::Continue } else { Flow::Discard })
+            });
     }
 
     fn enrich(&self, collection: &Arc<Collection>, of: &EnrichedStream, stream: &mut Stream) {
@@ -244,6 +270,17 @@ impl Instance for LocalManager {
         Ok(())
     }
 
+    fn demand(&self, context: &mut Context) {
+        for of in &self.streams {
+            let Some(stream) = context.streams.get_mut(of.index) else {
+                continue;
+            };
+            if self.selects() || of.fields.iter().any(|(id, _)| stream.demand.wants(*id)) {
+                of.ids.iter().for_each(|id| stream.demand.add(*id));
+            }
+        }
+    }
+
     fn explain(&self, context: &Context, to: &mut Explanation) {
         let fields = self
             .streams
@@ -271,7 +308,7 @@ impl Instance for LocalManager {
     fn prepare(&mut self, context: &mut Context) -> Result<()> {
         let collection = match &self.containers {
             ContainerSource::Collection(collection) => Arc::clone(collection),
-            ContainerSource::Unavailable(why) if self.host => {
+            ContainerSource::Unavailable(why) if self.host || !(self.filters_in_kernel || self.selects()) => {
                 tracing::warn!(
                     "container-collection isn't available: container enrichment and filtering won't work: {why}"
                 );
@@ -289,7 +326,6 @@ impl Instance for LocalManager {
                 "start docker, say where its socket is with --docker-socketpath, or trace the whole host with --host",
             ));
         }
-        collection.wait_initial();
         if !self.host && self.filters_in_kernel {
             let filter = collection
                 .filter(self.selector.clone(), 0)
@@ -320,7 +356,16 @@ impl Instance for LocalManager {
                     timestamp,
                 )));
             }
+            self.select(&collection, of, stream);
             self.enrich(&collection, of, stream);
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, _context: &mut Context) -> Result<()> {
+        // Only now: containers were listed, and the hook was loaded, while the gadget was.
+        if let ContainerSource::Collection(collection) = &self.containers {
+            collection.wait_initial();
         }
         Ok(())
     }

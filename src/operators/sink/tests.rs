@@ -241,19 +241,19 @@ fn wrong_options_are_errors() {
     };
     assert_eq!(
         error(mode("bad")),
-        "output mode \"bad\" for data source \"test\" is not supported\n    bad\n    ^^^"
+        "output mode \"bad\" for data source \"test\" is not supported\n | bad\n | ^"
     );
     assert_eq!(
         error(mode("nosuch:json")),
-        "--output: unknown data source \"nosuch\"\n    nosuch:json\n    ^^^^^^"
+        "--output: unknown data source \"nosuch\"\n | nosuch:json\n | ^"
     );
     assert_eq!(
         error(fields("nosuch")),
-        "failed to set fields of data source \"test\": column \"nosuch\" is invalid\n    nosuch\n    ^^^^^^"
+        "failed to set fields of data source \"test\": column \"nosuch\" is invalid\n | nosuch\n | ^"
     );
     assert_eq!(
         error(fields("nosuch:a")),
-        "--fields: unknown data source \"nosuch\"\n    nosuch:a\n    ^^^^^^"
+        "--fields: unknown data source \"nosuch\"\n | nosuch:a\n | ^"
     );
     let capture = [("cli.supported-output-modes", "pcap-ng")];
     let error = bench(SourceType::Single, &capture, &Options::default(), Sheet::default())
