@@ -3,12 +3,17 @@
 //! A program's section says its family and its target; the gadget's configuration can say another target. A family that this
 //! version does not attach is refused by name.
 
+mod iter;
 mod kprobe;
 mod raw_tracepoint;
 mod tp_btf;
 mod tracepoint;
 
+use std::os::fd::BorrowedFd;
+
 use libbpf_rs::{Link, ProgramMut};
+
+pub use self::iter::IterKind;
 
 use super::print;
 use crate::{Error, Result, ResultExt};
@@ -16,8 +21,8 @@ use crate::{Error, Result, ResultExt};
 /// The target that means: load, but do not attach.
 pub const DISABLED: &str = "gadget_program_disabled";
 
-const SECTIONS: &str = "this version attaches tracepoint/GROUP/NAME, raw_tracepoint/NAME, tp_btf/NAME, kprobe/FUNCTION and \
-     kretprobe/FUNCTION";
+const SECTIONS: &str = "this version attaches tracepoint/GROUP/NAME, raw_tracepoint/NAME, tp_btf/NAME, kprobe/FUNCTION, \
+     kretprobe/FUNCTION and iter/KIND";
 
 /// Where a program is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +52,11 @@ pub enum Section {
         symbol: String,
         /// Whether the program runs at the function's return.
         on_return: bool,
+    },
+    /// An iterator, which runs when it is read; what it goes through is resolved at load.
+    Iter {
+        /// What it goes through.
+        kind: IterKind,
     },
     /// Something that this version does not attach, or a section that does not say enough.
     Unsupported {
@@ -84,6 +94,10 @@ impl Section {
                 symbol: target.to_owned(),
                 on_return: family == "kretprobe",
             },
+            "iter" | "iter.s" => match IterKind::parse(own) {
+                Some(kind) => Section::Iter { kind },
+                None => Section::unsupported(format!("unsupported iter type {own:?}")),
+            },
             _ => Section::unsupported(format!("unsupported section name {section:?}")),
         }
     }
@@ -103,8 +117,13 @@ impl Section {
     }
 }
 
-/// Attaches a loaded program. `None` when it is disabled. The program is detached when the link is dropped.
-pub fn attach(program: &ProgramMut<'_>, section: &Section) -> Result<Option<Link>> {
+/// Attaches a loaded program. `None` when it is disabled. The program is detached when the link is dropped. `iterated_map` is the
+/// map that it walks, if it is an iterator over a map's elements.
+pub fn attach(
+    program: &ProgramMut<'_>,
+    section: &Section,
+    iterated_map: Option<BorrowedFd<'_>>,
+) -> Result<Option<Link>> {
     let name = program.name().to_string_lossy().into_owned();
     let (result, log) = print::capture(|| match section {
         Section::Disabled => {
@@ -115,6 +134,7 @@ pub fn attach(program: &ProgramMut<'_>, section: &Section) -> Result<Option<Link
         Section::RawTracepoint { name } => raw_tracepoint::attach(program, name).map(Some),
         Section::TpBtf { name } => tp_btf::attach(program, name).map(Some),
         Section::Kprobe { symbol, on_return } => kprobe::attach(program, symbol, *on_return).map(Some),
+        Section::Iter { kind } => iter::attach(program, *kind, iterated_map).map(Some),
         Section::Unsupported { .. } => section.check(&name).map(|()| None),
     });
     drop(log);
@@ -187,6 +207,16 @@ mod tests {
             ("kprobe/do_unlinkat", None, kprobe("do_unlinkat", false)),
             ("kretprobe/do_unlinkat", Some("vfs_unlink"), kprobe("vfs_unlink", true)),
             ("kprobe/gadget_program_disabled", None, Section::Disabled),
+            ("iter/task", None, Section::Iter { kind: IterKind::Task }),
+            (
+                "iter.s/task_file",
+                None,
+                Section::Iter {
+                    kind: IterKind::TaskFile,
+                },
+            ),
+            ("iter/udp", Some("tcp"), Section::Iter { kind: IterKind::Udp }),
+            ("iter/tcp", Some("gadget_program_disabled"), Section::Disabled),
             (
                 "tp_btf/sched_switch",
                 Some("gadget_program_disabled"),
@@ -207,11 +237,14 @@ mod tests {
             "fentry.s/x",
             "xdp",
             "",
+            "iter",
+            "iter/unix",
         ] {
             let Section::Unsupported { reason } = Section::parse(section, None) else {
                 panic!("{section}")
             };
-            assert!(reason.contains(&format!("{section:?}")), "{reason}");
+            let named = section.strip_prefix("iter").unwrap_or(section).trim_start_matches('/');
+            assert!(reason.contains(&format!("{named:?}")), "{reason}");
         }
     }
 }
