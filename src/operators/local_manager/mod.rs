@@ -9,6 +9,8 @@ mod fields;
 mod gate;
 
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::fields::{ContainerField, add_container_fields};
@@ -127,9 +129,8 @@ impl LocalManager {
         let host = Host::from_env();
         NetworkNamespaces::new(move || {
             let mut found = Vec::new();
-            if with_host && let Ok(inode) = host.namespace(1, "net") {
-                let path = host.proc(1, "ns").join("net");
-                found.push(NetworkNamespace { inode, path });
+            if with_host {
+                found.extend(of_host(&host));
             }
             for container in collection.iter().flat_map(|collection| collection.containers()) {
                 let (pid, inode) = (container.runtime.container_pid, container.netns);
@@ -384,6 +385,19 @@ impl Enricher {
             field.write(&containers[0], target, element);
         }
     }
+}
+
+/// The host's own network namespace, by whichever process shows it: one may not always look at pid 1.
+fn of_host(host: &Host) -> Option<NetworkNamespace> {
+    let inode = host.namespaces().ok()?.net;
+    let shown = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode);
+    let paths = [
+        host.proc(1, "ns").join("net"),
+        host.proc(2, "ns").join("net"),
+        PathBuf::from("/proc/self/ns/net"),
+    ];
+    let path = paths.into_iter().find(shown)?;
+    Some(NetworkNamespace { inode, path })
 }
 
 fn is_pod(container: &Container) -> bool {
