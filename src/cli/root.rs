@@ -10,7 +10,7 @@ use super::config::Config;
 use super::error::{self, Failure};
 use super::gadget_args::GadgetArgs;
 use super::stdout::stdout;
-use super::{completion, config, flags, help, image, list_containers, logging, run, run_flags, version};
+use super::{completion, config, flags, help, image, list_containers, logging, run, run_flags, schema, version};
 use crate::metadata::params::typed::go_quote;
 use crate::{Error, Result};
 
@@ -27,6 +27,7 @@ const COMMANDS: &[Entry] = &[
     Entry::new(image::command, image::run),
     Entry::new(list_containers::command, list_containers::run),
     Entry::gadget(run_flags::command, run::run),
+    Entry::gadget(schema::command, schema::run),
     Entry::new(version::command, version::run).with_usage(),
 ];
 

@@ -11,6 +11,10 @@ use crate::{Error, Result, ResultExt};
 pub(super) const TIMEOUT: &str = "timeout";
 /// Full name of `--oci-store-user`.
 pub(super) const OCI_STORE_USER: &str = "oci-store-user";
+/// Full name of `--explain`.
+pub(super) const EXPLAIN: &str = "explain";
+/// Full name of `--fail-on-loss`.
+pub(super) const FAIL_ON_LOSS: &str = "fail-on-loss";
 /// Full name of `--buffer-kind`.
 pub(super) const BUFFER_KIND: &str = "operator.oci.ebpf.buffer-kind";
 /// Full name of `--buffer-size`.
@@ -87,6 +91,8 @@ const fn switch(prefix: &'static str, key: &'static str, default: &'static str, 
 const FLAGS: &[Flag] = &[
     flag(NONE, TIMEOUT, "int", "0", "Stop after this many seconds; 0 runs until interrupted").short('t'),
     switch(NONE, OCI_STORE_USER, "false", "Use the user's image store (~/.ig/oci-store) instead of the system's (/var/lib/ig/oci-store)"),
+    switch(NONE, EXPLAIN, "false", "Say where each filter term would be decided and which operators are on and why, and exit"),
+    switch(NONE, FAIL_ON_LOSS, "false", "Exit with status 3 when events were lost"),
     text(NONE, "file", "", "Run what this manifest (a path or an http(s) URL) describes").short('f'),
 
     list(OCI, "allowed-gadgets", "", "Run only these images: references, repository@digest, or prefixes followed by *"),

@@ -80,6 +80,14 @@ impl EbpfObject {
             for mut program in object.progs_mut() {
                 let name = program.name().to_string_lossy().into_owned();
                 program.set_autoload(!left_out.contains(&name));
+                if let Some(program_type) = self
+                    .programs()
+                    .iter()
+                    .find(|p| p.name == name)
+                    .and_then(|p| p.target.program_type())
+                {
+                    program.set_prog_type(program_type);
+                }
             }
             let (result, log) = print::capture(|| object.load());
             let error = match result {
@@ -210,26 +218,33 @@ impl EbpfObject {
 impl Loaded {
     /// Attaches all programs in file order.
     pub fn attach(&mut self) -> Result<()> {
+        let (mut wanted, mut working) = (0, 0);
         for info in &self.programs {
             let iterated_map = info.iterated_map.as_deref().map(|map| self.map(map)).transpose()?;
-            let Some(program) = self
+            let Some(mut program) = self
                 .object
                 .progs_mut()
                 .find(|program| program.name() == info.name.as_str())
             else {
                 continue;
             };
-            match attach::attach(&program, &info.target, iterated_map.as_ref().map(AsFd::as_fd)) {
-                Ok(Some(link)) if matches!(info.target, Section::Iter { .. }) => {
-                    self.iterators.push((info.name.clone(), link));
+            wanted += usize::from(info.target != Section::Disabled);
+            match attach::attach(&mut program, &info.target, iterated_map.as_ref().map(AsFd::as_fd)) {
+                Ok(links) => {
+                    working += usize::from(info.target != Section::Disabled);
+                    match info.target {
+                        Section::Iter { .. } => {
+                            let named = links.into_iter().map(|link| (info.name.clone(), link));
+                            self.iterators.extend(named);
+                        }
+                        _ => self.links.extend(links),
+                    }
                 }
-                Ok(link) => self.links.extend(link),
                 Err(error) if info.optional.is_some() => say_left_out(info, &error),
                 Err(error) => return Err(error),
             }
         }
-        let wanted = self.programs.iter().any(|p| p.target != Section::Disabled);
-        if wanted && self.links.is_empty() && self.iterators.is_empty() {
+        if working == 0 && wanted > 0 {
             return Err(Error::unsupported("none of the gadget's programs could be attached"));
         }
         Ok(())

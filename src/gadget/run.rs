@@ -140,6 +140,9 @@ impl Gadget {
             instance.configure(&self.values, &mut self.context)?;
         }
         for instance in self.instances.iter().rev() {
+            for stream in &mut self.context.streams {
+                stream.demand.set_reader(instance.name());
+            }
             instance.demand(&mut self.context);
         }
         Ok(())
