@@ -59,7 +59,7 @@ fn snapshot(ig: &Ig, line: &str) -> Vec<Value> {
 }
 
 #[track_caller]
-fn only<'e>(elements: &'e [Value], fits: impl Fn(&Value) -> bool) -> &'e Value {
+fn only(elements: &[Value], fits: impl Fn(&Value) -> bool) -> &Value {
     let found: Vec<&Value> = elements.iter().filter(|element| fits(element)).collect();
     assert_eq!(found.len(), 1, "{found:?}");
     found[0]
@@ -86,7 +86,7 @@ fn processes_of_the_host() {
         &ig,
         &format!("snapshot_process --pull never --host --pid {}", child.pid()),
     );
-    assert_eq!(one, [found.clone()]);
+    assert_eq!(one, std::slice::from_ref(found));
     let none = snapshot(&ig, "snapshot_process --pull never --host --comm no-such-comm");
     assert!(none.is_empty(), "an empty array is printed too");
 }
