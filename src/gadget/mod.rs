@@ -169,6 +169,7 @@ impl GadgetBuilder<'_> {
             );
         }
         let filters_mntns = object.as_ref().is_some_and(EbpfObject::filters_mntns);
+        let visits_netns = object.as_ref().is_some_and(EbpfObject::visits_network_namespaces);
         let containers = match self.containers {
             Some(source) => source,
             None => match Collection::start(CollectionOptions::default()) {
@@ -181,7 +182,7 @@ impl GadgetBuilder<'_> {
         instances.extend(processes.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let cgroups = Cgroups::instantiate(&mut context, &host_files)?;
         instances.extend(cgroups.map(|instance| Box::new(instance) as Box<dyn Instance>));
-        let local_manager = LocalManager::instantiate(&mut context, containers, filters_mntns)?;
+        let local_manager = LocalManager::instantiate(&mut context, containers, filters_mntns, visits_netns)?;
         instances.extend(local_manager.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let formatters = Formatters::instantiate(&mut context)?;
         instances.extend(formatters.map(|instance| Box::new(instance) as Box<dyn Instance>));
