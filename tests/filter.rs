@@ -299,3 +299,57 @@ fn a_run_does_not_show_its_own_output_being_written() {
         assert!(own.is_empty(), "{own:?}");
     }
 }
+
+/// The values of a field in each report of a gadget that lists processes.
+fn reports(ig: &Ig, options: &str, field: &str) -> Vec<Vec<Value>> {
+    let path = common::gadget_source("lab_process");
+    let live = ig.start(&format!(
+        "run {} -o json --interval 100ms --env-vars IG_LAB_WHERE {options}",
+        path.display()
+    ));
+    common::eventually("three reports", || (live.lines().len() >= 3).then_some(()));
+    let ran = live.stop().ok();
+    assert!(!ran.stderr.contains("lost"), "nothing went wrong: {}", ran.stderr);
+    let values = |line: &str| -> Vec<Value> {
+        let report: Vec<Value> = serde_json::from_str(line).unwrap();
+        report.into_iter().map(|mut process| process[field].take()).collect()
+    };
+    ran.stdout.lines().map(values).collect()
+}
+
+#[test]
+fn arrays_are_sorted_and_cut() {
+    let Some(ig) = Ig::new() else { return };
+    for report in reports(&ig, "--sort -pid", "pid") {
+        assert!(
+            report.len() > 10 && report.is_sorted_by(|a, b| a.as_u64() > b.as_u64()),
+            "{report:?}"
+        );
+    }
+    for report in reports(&ig, "--sort processes:pid --max-entries 2", "pid") {
+        assert_eq!(report, [1, 2]);
+    }
+    for report in reports(&ig, "--max-entries processes:3 --filter pid>1", "pid") {
+        assert!(report.len() == 3 && !report.contains(&Value::from(1)), "{report:?}");
+    }
+    let path = common::gadget_source("lab_process");
+    for (options, error) in [
+        (
+            "--sort nosuch",
+            "pre-starting operators: pre-starting operator \"sort\": field nosuch not found\n",
+        ),
+        (
+            "--max-entries -5",
+            "pre-starting operators: pre-starting operator \"limiter\": invalid value of max-entries for data source \
+             \"processes\": -5\n",
+        ),
+        (
+            "--max-entries abc",
+            "initializing and preparing operators: instantiating operator \"limiter\": parsing max-entries (\"abc\"): \
+             converting abc to int: strconv.Atoi: parsing \"abc\": invalid syntax\n",
+        ),
+    ] {
+        ig.line(&format!("run {} --env-vars IG_LAB_WHERE {options}", path.display()))
+            .fails_with(&[&format!("Error: {error}")]);
+    }
+}

@@ -75,6 +75,8 @@ pub struct Gadget {
     defaults: Config,
     values: ParamValues,
     buffers: BufferSettings,
+    /// The id that the kernel's programs see this process by, if it can be known.
+    own_pid: Option<u32>,
 }
 
 impl std::fmt::Debug for Gadget {
@@ -167,6 +169,7 @@ impl GadgetBuilder<'_> {
             );
         }
         let filters_mntns = object.as_ref().is_some_and(EbpfObject::filters_mntns);
+        let visits_netns = object.as_ref().is_some_and(EbpfObject::visits_network_namespaces);
         let containers = match self.containers {
             Some(source) => source,
             None => match Collection::start(CollectionOptions::default()) {
@@ -179,7 +182,7 @@ impl GadgetBuilder<'_> {
         instances.extend(processes.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let cgroups = Cgroups::instantiate(&mut context, &host_files)?;
         instances.extend(cgroups.map(|instance| Box::new(instance) as Box<dyn Instance>));
-        let local_manager = LocalManager::instantiate(&mut context, containers, filters_mntns)?;
+        let local_manager = LocalManager::instantiate(&mut context, containers, filters_mntns, visits_netns)?;
         instances.extend(local_manager.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let formatters = Formatters::instantiate(&mut context)?;
         instances.extend(formatters.map(|instance| Box::new(instance) as Box<dyn Instance>));
@@ -209,6 +212,7 @@ impl GadgetBuilder<'_> {
             defaults: config.sub("paramdefaults").cloned().unwrap_or_default(),
             values: self.values,
             buffers: self.buffers,
+            own_pid: own_pid(&host_files),
         };
         gadget.set_include_self(false);
         if self.host {
@@ -294,13 +298,7 @@ impl Gadget {
     /// Whether events of this very process are events like any other; by default they are left out, so that a gadget does not
     /// show the work of showing it.
     pub fn set_include_self(&mut self, include: bool) {
-        self.context.own_pid = None;
-        if !include {
-            match Host::from_env().own_pid() {
-                Ok(pid) => self.context.own_pid = Some(pid),
-                Err(error) => tracing::debug!("events of our own cannot be told from others: {error}"),
-            }
-        }
+        self.context.own_pid = self.own_pid.filter(|_| !include);
     }
 
     /// The data sources that are referenced, in order of registration.
@@ -354,6 +352,12 @@ impl Gadget {
         });
         Ok(())
     }
+}
+
+fn own_pid(host: &Host) -> Option<u32> {
+    host.own_pid()
+        .inspect_err(|error| tracing::debug!("events of our own cannot be told from others: {error}"))
+        .ok()
 }
 
 type EventFn = Box<dyn FnMut(&Element) + Send>;
