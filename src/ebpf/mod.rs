@@ -11,6 +11,7 @@ pub mod markers;
 pub mod object;
 pub mod params;
 mod print;
+pub mod schema;
 pub mod tracer;
 
 use std::path::{Path, PathBuf};

@@ -14,7 +14,8 @@ use super::fields::{EnumValues, struct_fields};
 use super::markers::{MapClass, Markers};
 use super::params::{EbpfParam, ParamOverride};
 use super::print;
-use crate::data::{Container, DataSource, Flow, NewField, RecordIds, Scalar, Settings, SourceType, Stream};
+use super::schema::{EnumTexts, SourceSchema};
+use crate::data::{Container, SourceType, Stream};
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, TypeHint};
 use crate::{Error, Result, ResultExt};
@@ -46,16 +47,6 @@ pub struct TracerSource {
     pub container: Container,
 }
 
-/// An enum field that gets a text field beside it.
-#[derive(Debug)]
-struct EnumField {
-    stream: usize,
-    source: crate::data::FieldId,
-    target: crate::data::FieldId,
-    values: EnumValues,
-    separator: String,
-}
-
 /// A gadget's object, analysed and registered.
 #[derive(Debug)]
 pub struct EbpfObject {
@@ -66,7 +57,8 @@ pub struct EbpfObject {
     relocations: CoreRelocations,
     programs: Vec<ProgramInfo>,
     tracers: Vec<TracerSource>,
-    enums: Vec<EnumField>,
+    schemas: Vec<SourceSchema>,
+    enums: EnumTexts,
 }
 
 impl EbpfObject {
@@ -123,7 +115,8 @@ impl EbpfObject {
             relocations,
             programs,
             tracers: Vec::new(),
-            enums: Vec::new(),
+            schemas: Vec::new(),
+            enums: EnumTexts::default(),
             markers,
         };
         object.register(&btf, config, streams)?;
@@ -132,88 +125,45 @@ impl EbpfObject {
 
     fn register(&mut self, btf: &Btf<'_>, config: &Arc<Config>, streams: &mut Vec<Stream>) -> Result<()> {
         let mut enums: HashMap<TypeId, EnumValues> = HashMap::new();
-        let mut enum_fields = Vec::new();
+        let mut found = Vec::new();
         for tracer in &self.markers.tracers {
-            let settings = Arc::new(SourceSettings {
-                config: Arc::clone(config),
-                source: tracer.name.clone(),
-            });
-            let mut source = DataSource::new(&tracer.name, SourceType::Single, Some(settings));
             let fields = struct_fields(btf, &tracer.event)?;
-            let first = source.len();
-            let container = source.add_static_fields(fields.size, &fields.fields)?;
-            let find = |tag: &str| {
-                source
-                    .with_tag(tag)
-                    .next()
-                    .map(|(_, field)| (field.offset(), field.size()))
-            };
-            let record = RecordIds {
-                mntns: find("type:gadget_mntns_id"),
-                timestamp: find("type:gadget_timestamp")
-                    .filter(|(_, size)| *size == 8)
-                    .map(|(offset, _)| offset),
-            };
-            self.tracers.push(TracerSource {
-                map: tracer.map.clone(),
-                stream: streams.len(),
-                container,
-            });
-            for (index, id) in &fields.enums {
+            for (_, id) in &fields.enums {
                 if let Some(values) = EnumValues::read(btf, *id) {
                     enums.insert(*id, values);
-                    enum_fields.push((streams.len(), first + index, *id));
                 }
             }
-            streams.push(Stream {
-                record,
-                ..Stream::new(source)
-            });
+            found.push((tracer, fields));
         }
         if !enums.is_empty()
             && let Some(kernel) = KernelBtf::running()?
         {
             EnumValues::prefer_kernel(&mut enums, &kernel.parse()?);
         }
-        for (stream, index, id) in enum_fields {
-            let source = &mut streams[stream].source;
-            let Some(field) = source.fields().nth(index).map(|(id, _)| id) else {
-                continue;
+        for (tracer, fields) in found {
+            let enum_fields = fields.enums.iter();
+            let schema = SourceSchema {
+                name: tracer.name.clone(),
+                source_type: SourceType::Single,
+                size: fields.size,
+                enums: enum_fields
+                    .filter_map(|(index, id)| Some((*index, enums.get(id)?.clone())))
+                    .collect(),
+                fields: fields.fields,
             };
-            if let Some(target) = add_text_field(source, field, "ebpf.formatter.enum")? {
-                let separator = source
-                    .get(field)
-                    .annotation("ebpf.formatter.bitfield.separator")
-                    .unwrap_or_default();
-                let separator = if separator.is_empty() { "|" } else { separator }.to_owned();
-                let values = enums[&id].clone();
-                self.enums.push(EnumField {
-                    stream,
-                    source: field,
-                    target,
-                    values,
-                    separator,
-                });
-            }
+            self.tracers.push(TracerSource {
+                map: tracer.map.clone(),
+                stream: streams.len(),
+                container: schema.register(config, streams, &mut self.enums)?,
+            });
+            self.schemas.push(schema);
         }
         Ok(())
     }
 
     /// Subscribes the conversions of enums to text at `priority`.
     pub fn prepare(&mut self, streams: &mut [Stream], priority: i32) {
-        for field in self.enums.drain(..) {
-            let stream = &mut streams[field.stream];
-            if !stream.demand.wants(field.target) {
-                continue;
-            }
-            let source = stream.source.accessor(field.source);
-            let target = stream.source.accessor(field.target);
-            stream.pipeline.subscribe(priority, move |element| {
-                let value = source.bits(element);
-                target.write(element, |out| field.values.format(value, &field.separator, out));
-                Ok(Flow::Continue)
-            });
-        }
+        self.enums.prepare(streams, priority);
     }
 
     /// The parameters, with their prefix.
@@ -244,6 +194,11 @@ impl EbpfObject {
     /// The tracers in declaration order.
     pub fn tracers(&self) -> &[TracerSource] {
         &self.tracers
+    }
+
+    /// What is needed to understand the records of the data sources, in the order of their streams.
+    pub fn schemas(&self) -> &[SourceSchema] {
+        &self.schemas
     }
 
     /// Whether the object can be restricted to mount namespaces.
@@ -319,56 +274,5 @@ fn param_override(config: &Config, variable: &str) -> ParamOverride {
         key: text("key"),
         default: text("defaultvalue"),
         description: text("description"),
-    }
-}
-
-/// Adds the text field of a raw field and hides the raw one. The name is what `annotation` says, else the raw name without
-/// `_raw`; without either there is none.
-fn add_text_field(
-    source: &mut DataSource,
-    raw: crate::data::FieldId,
-    annotation: &str,
-) -> Result<Option<crate::data::FieldId>> {
-    let field = source.get(raw);
-    let name = field
-        .annotation(annotation)
-        .or_else(|| field.name().strip_suffix("_raw"))
-        .map(str::to_owned);
-    let full_name = field.full_name().to_owned();
-    source.set_hidden(raw, true, false);
-    match name {
-        Some(name) => source.add_sibling(raw, NewField::new(name, Scalar::String)).map(Some),
-        None => {
-            tracing::warn!("field {full_name:?}: neither {annotation:?} annotation nor '_raw' suffix found");
-            Ok(None)
-        }
-    }
-}
-
-/// What the configuration says about one data source.
-#[derive(Debug)]
-struct SourceSettings {
-    config: Arc<Config>,
-    source: String,
-}
-
-impl Settings for SourceSettings {
-    fn annotations(&self) -> crate::data::Annotations {
-        self.config
-            .strings_map(&format!("datasources.{}.annotations", self.source))
-    }
-
-    fn tags(&self) -> Vec<String> {
-        self.config.strings(&format!("datasources.{}.tags", self.source))
-    }
-
-    fn field(&self, full_name: &str) -> Option<crate::data::FieldSettings> {
-        let said = self
-            .config
-            .sub(&format!("datasources.{}.fields.{full_name}", self.source))?;
-        Some(crate::data::FieldSettings {
-            tags: said.strings("tags"),
-            annotations: said.strings_map("annotations"),
-        })
     }
 }
