@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 
 use super::Gadget;
-use crate::data::{Emitter, Gate, LossPlace, Losses};
+use crate::data::{Emitter, Gate, LossPlace, Losses, Tap};
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::object::EbpfObject;
 use crate::ebpf::tracer::{Tracer, TracerSetup};
@@ -161,6 +161,7 @@ impl Gadget {
                     timestamp: stream.record.timestamp,
                     emitter: stream.emitter(),
                     gate: stream.gate.take(),
+                    tap: stream.tap.take(),
                     not_before: 0,
                 };
                 tracers.push(start.on(&loaded, buffers, &stop).with_context(in_ebpf)?);
@@ -219,6 +220,7 @@ struct StartTracer {
     timestamp: Option<usize>,
     emitter: Emitter,
     gate: Option<Box<dyn Gate>>,
+    tap: Option<Box<dyn Tap>>,
     not_before: u64,
 }
 
@@ -231,6 +233,7 @@ impl StartTracer {
             emitter: self.emitter,
             lost_reservations: loaded.loss_counter(&self.map)?,
             gate: self.gate,
+            tap: self.tap,
             stop: stop.clone(),
             timestamp: self.timestamp,
             not_before: self.not_before,
@@ -277,6 +280,7 @@ impl KernelSide {
                 timestamp,
                 emitter: finished.emitter,
                 gate: finished.gate,
+                tap: finished.tap,
                 not_before: handover,
             };
             self.tracers.push(start.on(&self.loaded, self.buffers, stop)?);
