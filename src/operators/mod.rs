@@ -7,6 +7,7 @@
 //! Nobody pays for what nobody reads: an instance whose added fields are not demanded does not subscribe.
 
 pub mod formatters;
+pub mod host;
 pub mod local_manager;
 pub mod priority;
 pub mod sink;
@@ -33,6 +34,8 @@ pub struct Context {
     pub stop: StopSignal,
     /// The set of mount namespaces that the kernel side lets through; none means all.
     pub mntns_filter: Option<KernelFilter>,
+    /// The machine that events come from.
+    pub host: host::HostFacts,
 }
 
 /// A set of mount namespaces that the kernel side lets through.
