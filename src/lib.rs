@@ -25,6 +25,7 @@ pub mod image;
 pub mod metadata;
 pub mod operators;
 pub mod output;
+pub mod recording;
 pub mod stop;
 mod text;
 

@@ -69,20 +69,36 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     run_flags::check(&values)?;
     gadget.set_values(&values);
     gadget.set_buffers(buffers(&values)?);
+    if let Some(path) = values.get(run_flags::RECORD).filter(|path| !path.is_empty()) {
+        gadget.record(Path::new(path))?;
+    }
+    show(gadget, &values, &output_params, &interrupts)
+}
+
+/// Runs a gadget to its end and shows its events on standard output.
+pub(super) fn show(
+    mut gadget: Gadget,
+    values: &ParamValues,
+    output_params: &[Param],
+    interrupts: &Interrupts,
+) -> Result<()> {
     let output = Output::stdout()?;
-    let sink = sink(&mut gadget, &values, &output_params, &output)?;
+    let sink = sink(&mut gadget, values, output_params, &output)?;
     gadget.add_instance(sink);
     interrupts.end(gadget.stop_signal());
 
     let mut running = gadget.start()?;
     tracing::debug!("running...");
-    running.wait(timeout(&values)?);
+    running.wait(timeout(values)?);
     let report = running.stop()?;
     say_losses(&report);
+    if let Some(recorded) = report.recorded() {
+        tracing::info!("recorded {} events in {}", recorded.events, recorded.path.display());
+    }
     output.take_error().map_or(Ok(()), Err)
 }
 
-fn print(page: &str) -> Result<()> {
+pub(super) fn print(page: &str) -> Result<()> {
     stdout().write_all(page.as_bytes())?;
     Ok(())
 }
@@ -131,7 +147,7 @@ fn build_image(path: &Path) -> Result<GadgetImage> {
     GadgetImage::from_packed(&built.pack()?, None)
 }
 
-fn list(values: &ParamValues, name: &str) -> Vec<String> {
+pub(super) fn list(values: &ParamValues, name: &str) -> Vec<String> {
     split_list(values.get(name).unwrap_or_default())
 }
 
@@ -172,7 +188,7 @@ fn buffers(values: &ParamValues) -> Result<BufferSettings> {
     BufferSettings::new(kind, run_flags::buffer_size(values)?)
 }
 
-fn output_params(gadget: &Gadget) -> [Param; 2] {
+pub(super) fn output_params(gadget: &Gadget) -> [Param; 2] {
     let sources: Vec<_> = gadget.data_sources().collect();
     let of_cli = |param: Param| Param {
         prefix: "operator.cli.".to_owned(),

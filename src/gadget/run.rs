@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 
 use super::Gadget;
-use crate::data::{Emitter, Gate, LossPlace, Losses, Tap};
+use super::record::ActiveRecording;
+use crate::data::{Emitter, Gate, Inlet, LossPlace, Losses, Tap};
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::object::EbpfObject;
 use crate::ebpf::tracer::{Tracer, TracerSetup};
 use crate::ebpf::{LoadOptions, Loaded};
 use crate::metadata::params::ParamValues;
 use crate::operators::{Explanation, Instance, KernelFilter, priority};
+use crate::recording::{Playing, Recorded};
 use crate::stop::StopSignal;
 use crate::{Result, ResultExt};
 
@@ -23,6 +25,8 @@ const FILTER_CHECK: Duration = Duration::from_millis(500);
 /// A gadget that runs. It is detached when this is dropped; [`stop`](Self::stop) also says how it went.
 pub struct Running {
     kernel: Option<KernelSide>,
+    playing: Option<Playing>,
+    recording: Option<ActiveRecording>,
     instances: Vec<Box<dyn Instance>>,
     stop: StopSignal,
     /// Events of tracers that have ended.
@@ -73,6 +77,7 @@ pub struct Loss {
 pub struct Report {
     losses: Vec<Loss>,
     events: u64,
+    recorded: Option<Recorded>,
 }
 
 impl Report {
@@ -90,6 +95,11 @@ impl Report {
     pub fn events(&self) -> u64 {
         self.events
     }
+
+    /// What was recorded, if anything was to be.
+    pub fn recorded(&self) -> Option<&Recorded> {
+        self.recorded.as_ref()
+    }
 }
 
 impl Gadget {
@@ -98,6 +108,11 @@ impl Gadget {
         self.settle()?;
         if let Some(object) = &mut self.object {
             object.prepare(&mut self.context.streams, priority::subscription::EBPF);
+        }
+        if let Some(player) = &mut self.player {
+            player
+                .texts
+                .prepare(&mut self.context.streams, priority::subscription::EBPF);
         }
         for instance in &mut self.instances {
             let name = instance.name();
@@ -141,6 +156,10 @@ impl Gadget {
         let Gadget {
             mut context,
             object,
+            player,
+            about,
+            record_to,
+            containers,
             mut instances,
             values,
             buffers,
@@ -148,6 +167,13 @@ impl Gadget {
         } = self;
         let in_ebpf = || "starting operator \"ebpf\"";
         let stop = context.stop.clone();
+        let recording = match record_to {
+            Some(file) => {
+                let begun = ActiveRecording::begin(file, about, object.as_ref(), &values, &containers, &mut context);
+                Some(begun?)
+            }
+            None => None,
+        };
         let mut kernel = None;
         if let Some(object) = object {
             let filter = context.mntns_filter.take();
@@ -184,6 +210,16 @@ impl Gadget {
         if let Some(kernel) = &mut kernel {
             kernel.loaded.attach().with_context(in_ebpf)?;
         }
+        let playing = match player {
+            Some(player) => {
+                // The data sources of a recording are the first ones.
+                let sources = player.recording.head().sources.len();
+                let streams = context.streams.iter_mut().take(sources);
+                let inlets = streams.map(|stream| Inlet::new(stream.emitter(), stream.gate.take(), None));
+                Some(player.start(inlets.collect(), &stop)?)
+            }
+            None => None,
+        };
         let losses = context
             .streams
             .iter()
@@ -191,6 +227,8 @@ impl Gadget {
             .collect();
         Ok(Running {
             kernel,
+            playing,
+            recording,
             instances,
             stop,
             events: 0,
@@ -343,7 +381,8 @@ impl Running {
     /// Events that reached the data sources so far.
     pub fn events(&self) -> u64 {
         let tracers = self.kernel.iter().flat_map(|kernel| &kernel.tracers);
-        self.events + tracers.map(|running| running.tracer.events()).sum::<u64>()
+        let played = self.playing.iter().map(Playing::events);
+        self.events + tracers.map(|running| running.tracer.events()).chain(played).sum::<u64>()
     }
 
     /// Detaches, handles every event that was sent until then, and says what was lost.
@@ -352,6 +391,9 @@ impl Running {
             Some(kernel) => kernel.finish(&mut self.events),
             None => Ok(()),
         };
+        if let Some(playing) = self.playing.take() {
+            result = result.and(playing.finish().map(|events| self.events += events));
+        }
         let phases: [fn(&mut dyn Instance) -> Result<()>; 2] = [|i| i.pre_stop(), |i| i.stop()];
         for phase in phases {
             for instance in self.instances.iter_mut().rev() {
@@ -360,10 +402,15 @@ impl Running {
                 result = result.and(stopped.context("stopping operators"));
             }
         }
+        let recorded = self.recording.take().map(ActiveRecording::finish).transpose();
         if let Some(failure) = self.stop.take_failure() {
             return Err(failure);
         }
-        result.map(|()| self.report())
+        result?;
+        Ok(Report {
+            recorded: recorded?,
+            ..self.report()
+        })
     }
 
     fn report(&self) -> Report {
@@ -377,6 +424,7 @@ impl Running {
         Report {
             losses: losses.filter(|loss| loss.count > 0).collect(),
             events: self.events,
+            recorded: None,
         }
     }
 }

@@ -86,7 +86,7 @@ impl HostFacts {
 }
 
 /// What a clock shows.
-pub(super) fn nanoseconds(clock: ClockId) -> Result<i64> {
+pub(crate) fn nanoseconds(clock: ClockId) -> Result<i64> {
     let time = clock_gettime(clock).context("reading the clock")?;
     Ok(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
 }
