@@ -54,6 +54,8 @@ mod format;
 mod head;
 mod reader;
 mod replay;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::time::Duration;

@@ -45,6 +45,14 @@ impl RecordFile {
         Self::open(path).with_context(|| format!("recording to {}", path.display()))
     }
 
+    #[cfg(test)]
+    pub(super) fn for_test(file: File) -> Self {
+        Self {
+            file,
+            path: PathBuf::from("test"),
+        }
+    }
+
     fn open(path: &Path) -> Result<Self> {
         let options = |file: &mut OpenOptions| {
             file.read(true)
@@ -454,5 +462,71 @@ impl BlockWriter {
         self.block.extend_from_slice(body);
         // One write: after a crash a block is there or not.
         self.file.write_all(&self.block).map_err(Error::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared() -> Shared {
+        Shared {
+            state: Mutex::new(State {
+                waiting: Vec::new(),
+                events: vec![0; 2],
+                unsaid: vec![0; 2],
+                end: End {
+                    events: vec![0; 2],
+                    missing: vec![0; 2],
+                },
+                phase: Phase::Recording,
+            }),
+            wake: Condvar::new(),
+            losses: vec![Arc::default(), Arc::default()],
+        }
+    }
+
+    #[test]
+    fn what_the_disk_is_too_slow_for_is_counted_and_said_where_it_is_missing() {
+        let shared = Arc::new(shared());
+        let mut tap = RecorderTap {
+            shared: Arc::clone(&shared),
+            source: 1,
+            batch: Vec::new(),
+        };
+        let record = vec![7; 1 << 20];
+        for _ in 0..40 {
+            tap.record(&record);
+        }
+        let missing = shared.losses[1].at(LossPlace::Recording);
+        assert_eq!(missing, 40 - 31, "what fits into 32 MiB with its headers was kept");
+        assert_eq!(shared.losses[0].at(LossPlace::Recording), 0);
+        let mut entries = Vec::new();
+        take(&shared, &mut entries);
+        tap.record(b"next");
+        tap.record(&vec![0; MAX_ENTRY + 1]);
+        let state = shared.lock();
+        assert_eq!((state.events[1], state.end.missing[1]), (32, missing + 1));
+        let (source, entry, rest) = format::next_entry(&state.waiting).unwrap().unwrap();
+        assert_eq!((source, entry), (1, format::Entry::Loss(LossPlace::Recording, missing)));
+        let (_, entry, rest) = format::next_entry(rest).unwrap().unwrap();
+        assert_eq!((entry, rest), (format::Entry::Record(b"next"), &b""[..]));
+    }
+
+    #[test]
+    fn entries_wait_for_a_block_or_for_their_time() {
+        let shared = shared();
+        let began = Instant::now();
+        shared.append(0, 1, 3, |out| format::append_record(0, b"abc", out));
+        let mut entries = Vec::new();
+        take(&shared, &mut entries);
+        assert!(began.elapsed() >= FLUSH_EVERY && !entries.is_empty());
+        shared.append(0, 1, BLOCK, |out| format::append_record(0, &vec![0; BLOCK], out));
+        entries.clear();
+        take(&shared, &mut entries);
+        assert!(entries.len() > BLOCK);
+        shared.lock().phase = Phase::Closing { complete: true };
+        entries.clear();
+        assert_eq!(take(&shared, &mut entries), Phase::Closing { complete: true });
     }
 }
