@@ -40,20 +40,28 @@ impl Arguments {
             recordings: Vec::new(),
         };
         while let Some(word) = words.next() {
-            let mut value = || words.next().ok_or_else(|| Error::invalid(format!("{word} needs a value")));
+            let mut value = || {
+                words
+                    .next()
+                    .ok_or_else(|| Error::invalid(format!("{word} needs a value")))
+            };
             match word.as_str() {
                 // What cargo says to every bench.
                 "--bench" => {}
                 "--stage" => arguments.stages = vec![value()?],
                 "--events" => {
-                    arguments.events = value()?.parse().map_err(|_| Error::invalid("--events needs a number"))?;
+                    arguments.events = value()?
+                        .parse()
+                        .map_err(|_| Error::invalid("--events needs a number"))?;
                 }
                 _ => arguments.recordings.push(word.into()),
             }
         }
         if arguments.recordings.is_empty() {
             let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/recordings");
-            arguments.recordings = ["trace_open.igrec", "trace_exec.igrec"].map(|name| bundled.join(name)).into();
+            arguments.recordings = ["trace_open.igrec", "trace_exec.igrec"]
+                .map(|name| bundled.join(name))
+                .into();
         }
         Ok(arguments)
     }

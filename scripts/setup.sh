@@ -42,6 +42,9 @@ has_clang() {
     return 1
 }
 
+# Whether apt can install it; a name that other packages only mention cannot be.
+in_apt() { LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep -q '^  Candidate: [^(]'; }
+
 missing=""
 for entry in $packages; do
     package=${entry%%:*}
@@ -53,7 +56,6 @@ has_clang || need_clang=true
 
 if [ -n "$missing" ] || $need_clang; then
     as_root apt-get update -q
-    in_apt() { apt-cache show "$1" >/dev/null 2>&1; }
     if $need_clang; then
         # A newer distribution has a newer clang only, as its default.
         if in_apt clang-16; then missing="$missing clang-16"; else missing="$missing clang"; fi
@@ -79,12 +81,17 @@ has_rust() {
 if ! has_rust; then
     say "installing the Rust toolchain (at least $needed)"
     if ! command -v rustup >/dev/null; then
-        if apt-cache show rustup >/dev/null 2>&1; then
+        if in_apt rustup; then
             as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends rustup
         else
             # Debian has rustup from 13 on.
-            curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
-                sh -s -- -y --no-modify-path --profile minimal --default-toolchain none
+            installer=$(mktemp)
+            curl --proto '=https' --tlsv1.2 -sSf -o "$installer" https://sh.rustup.rs || {
+                say "cannot fetch rustup; install Rust $needed or later by hand, with clippy and rustfmt, and run this again"
+                exit 1
+            }
+            sh "$installer" -y --no-modify-path --profile minimal --default-toolchain none
+            rm -f "$installer"
         fi
     fi
     rustup toolchain install stable --profile minimal --component clippy --component rustfmt

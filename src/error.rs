@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Network,
     /// The operating system reported an error.
     Io,
+    /// All went well, but events were lost, and the caller wants to know of that as of an error.
+    Lost,
     /// Anything else.
     Other,
 }

@@ -44,7 +44,12 @@ fn replay(path: &Path, args: &[&str]) -> Ran {
     fs::set_permissions(&readable, fs::Permissions::from_mode(0o644)).unwrap();
     let mut command = Command::new("setpriv");
     command
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"])
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+        ])
         .arg(program)
         .arg("replay")
         .arg(readable)
@@ -55,7 +60,9 @@ fn replay(path: &Path, args: &[&str]) -> Ran {
 
 fn events(ran: &Ran) -> Vec<Value> {
     let lines = ran.stdout.lines();
-    lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    lines
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
 }
 
 fn container_of(event: &Value) -> &str {
@@ -70,9 +77,22 @@ fn a_replay_says_what_the_run_said() {
     let live = place.record(&ig, "trace_open -o json");
     live.wait_event("the old one", |event| container_of(event) == old.name);
     // Containers that come while it is recorded, one of which goes.
-    let young = Container::start("young", "cat /etc/hostname; while true; do cat /etc/hosts >/dev/null; usleep 20000; done");
+    let young = Container::start(
+        "young",
+        "cat /etc/hostname; while true; do cat /etc/hosts >/dev/null; usleep 20000; done",
+    );
     let short = common::docker::unique("short");
-    docker(&["run", "--rm", "--network", "none", "--name", &short, "busybox", "cat", "/etc/group"]);
+    docker(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--name",
+        &short,
+        "busybox",
+        "cat",
+        "/etc/group",
+    ]);
     live.wait_event("the young one", |event| {
         container_of(event) == young.name && event["fname"] == "/etc/hosts"
     });
@@ -100,18 +120,34 @@ fn a_replay_says_what_the_run_said() {
     // The selection is made anew, on the same events.
     let of_young = |ran: &Ran| -> Vec<String> {
         let lines = ran.stdout.lines();
-        lines.filter(|line| line.contains(&young.name)).map(str::to_owned).collect()
+        lines
+            .filter(|line| line.contains(&young.name))
+            .map(str::to_owned)
+            .collect()
     };
     let selected = replay(&place.path(), &["-o", "json", "-c", &young.name]).ok();
-    assert_eq!(selected.stdout.lines().map(str::to_owned).collect::<Vec<_>>(), of_young(&ran));
+    assert_eq!(
+        selected.stdout.lines().map(str::to_owned).collect::<Vec<_>>(),
+        of_young(&ran)
+    );
     let first = events(&selected).remove(0);
-    assert!(first["proc"]["comm"].as_str().unwrap().starts_with("runc"), "from its very beginning: {first}");
+    assert!(
+        first["proc"]["comm"].as_str().unwrap().starts_with("runc"),
+        "from its very beginning: {first}"
+    );
     let others = replay(&place.path(), &["-o", "json", "-c", &format!("!{}", young.name)]).ok();
-    assert_eq!(others.stdout.lines().count() + of_young(&ran).len(), ran.stdout.lines().count());
+    assert_eq!(
+        others.stdout.lines().count() + of_young(&ran).len(),
+        ran.stdout.lines().count()
+    );
 
     let fields = replay(&place.path(), &["--fields", "fname", "-c", &short]).ok();
     assert!(fields.stdout.starts_with("FNAME"), "{}", fields.stdout);
-    assert!(fields.stdout.lines().any(|line| line.trim_end() == "/etc/group"), "{}", fields.stdout);
+    assert!(
+        fields.stdout.lines().any(|line| line.trim_end() == "/etc/group"),
+        "{}",
+        fields.stdout
+    );
 }
 
 #[test]
@@ -122,7 +158,9 @@ fn a_replay_of_a_host_says_what_the_run_said() {
     let live = place.record(&ig, "trace_exec --host -o json --annotate exec:x=y");
     live.wait_event("the container's", |event| container_of(event) == container.name);
     Command::new("true").status().unwrap();
-    live.wait_event("the host's", |event| event["args"] == "true" && container_of(event).is_empty());
+    live.wait_event("the host's", |event| {
+        event["args"] == "true" && container_of(event).is_empty()
+    });
     let ran = live.stop().ok();
     let again = replay(&place.path(), &["-o", "json"]).ok();
     assert!(again.stdout == ran.stdout, "{} {}", again.stdout, ran.stdout);
@@ -153,7 +191,11 @@ fn what_a_killed_recorder_wrote_can_be_replayed() {
     let ran = live.ended();
     let again = replay(&place.path(), &["-o", "json"]).ok();
     let length = fs::metadata(place.path()).unwrap().len();
-    assert!(again.stderr.contains(&format!("cut off at byte {length}")), "{}", again.stderr);
+    assert!(
+        again.stderr.contains(&format!("cut off at byte {length}")),
+        "{}",
+        again.stderr
+    );
     // The run may have been killed within a line.
     let (ran, again): (Vec<_>, Vec<_>) = (ran.stdout.lines().collect(), again.stdout.lines().collect());
     let both = ran.len().min(again.len()).saturating_sub(1);
@@ -176,14 +218,20 @@ fn losses_of_the_kernel_are_replayed() {
     let place = Place::new();
     let container = Container::idle("losses");
     let mut work = Waiting::start(&container, "for i in $(seq 3000); do true </etc/passwd; done");
-    let live = place.record(&ig, &format!("trace_open -c {} -o none --buffer-size 4096", container.name));
+    let live = place.record(
+        &ig,
+        &format!("trace_open -c {} -o none --buffer-size 4096", container.name),
+    );
     // Nobody empties the buffer.
     live.signal(Signal::SIGSTOP);
     work.go();
     live.signal(Signal::SIGCONT);
     let ran = live.stop().ok();
     let lost = |ran: &Ran| -> String {
-        let line = ran.stderr.lines().find(|line| line.contains("the event buffer was full"));
+        let line = ran
+            .stderr
+            .lines()
+            .find(|line| line.contains("the event buffer was full"));
         line.unwrap_or_else(|| panic!("nothing was lost: {}", ran.stderr))
             .split("msg=")
             .nth(1)
@@ -201,21 +249,28 @@ fn command_lines_that_make_no_sense_are_refused() {
     let live = place.record(&ig, "trace_open --host -o none --pid 1");
     live.stop().ok();
     let refused = |args: &[&str], expected: &[&str]| drop(replay(&place.path(), args).fails_with(expected));
-    refused(&["--failed"], &["flag --failed: ", "was \"false\" when this was recorded"]);
+    refused(
+        &["--failed"],
+        &["flag --failed: ", "was \"false\" when this was recorded"],
+    );
     refused(&["--pid", "7"], &["flag --pid: ", "was \"1\" when this was recorded"]);
     refused(&["--nonsense"], &["unknown flag: --nonsense"]);
     refused(&["--record", "x"], &["unknown flag: --record"]);
     refused(&["-t", "5"], &["unknown shorthand flag: 't'"]);
     refused(&["--fields", "nothing"], &["nothing"]);
     let help = replay(&place.path(), &["--help"]).ok().stdout;
-    assert!(help.contains("ig replay FILE [flags]") && help.contains("--containername"), "{help}");
+    assert!(
+        help.contains("ig replay FILE [flags]") && help.contains("--containername"),
+        "{help}"
+    );
     assert!(!help.contains("--failed") && !help.contains("--pull"), "{help}");
 
     let foreign = place.dir.path().join("notes");
     fs::write(&foreign, "dear diary").unwrap();
     replay(&foreign, &[]).fails_with(&["recording ", "not a recording", "ig run GADGET --record FILE"]);
     let line = format!("run trace_open --host --record {}", foreign.display());
-    ig.line(&line).fails_with(&["recording to ", "it exists and is not a recording"]);
+    ig.line(&line)
+        .fails_with(&["recording to ", "it exists and is not a recording"]);
     ig.line("run trace_open --host --record /dev/null")
         .fails_with(&["it is not a regular file"]);
     assert_eq!(fs::read(&foreign).unwrap(), b"dear diary");

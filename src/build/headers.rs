@@ -3,10 +3,16 @@
 use std::path::Path;
 
 use super::tar;
+use crate::image::Digest;
 use crate::{Error, Result, ResultExt};
 
 /// A compressed archive of `gadget/*.h`, `gadget/<arch>/vmlinux.h` and `bpf/*.h`.
 static ARCHIVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/headers.tar.zst"));
+
+/// Tells one set of headers from another.
+pub(super) fn digest() -> Digest {
+    Digest::of(ARCHIVE)
+}
 
 /// Writes all headers below `dir`, which becomes what `/usr/include` is elsewhere.
 ///

@@ -8,8 +8,10 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Output};
+use std::time::SystemTime;
 
+use super::cache::{Cache, Compiled};
 use super::clang::{self, Target};
 use super::metadata::{self, Metadata};
 use super::source::{Source, os_error};
@@ -32,6 +34,9 @@ pub struct BuildOptions {
     pub validate_metadata: bool,
     /// Reduce the BTF files of this archive to what the program needs, and put them into the image.
     pub btfhub_archive: Option<PathBuf>,
+    /// A directory of ours that remembers what clang made of a source while everything it read is the same. What cannot be
+    /// trusted or written there is left alone, and built.
+    pub cache: Option<PathBuf>,
 }
 
 impl BuildOptions {
@@ -44,6 +49,7 @@ impl BuildOptions {
             update_metadata: false,
             validate_metadata: true,
             btfhub_archive: None,
+            cache: None,
         }
     }
 }
@@ -153,73 +159,148 @@ fn compile_all(
     built: &mut Built,
     report: &mut dyn FnMut(BuildEvent<'_>),
 ) -> Result<()> {
-    let temporary = tempfile::Builder::new()
-        .prefix("gadget-build-")
-        .tempdir()
-        .context("creating temporary directory")?;
-    // The compiler runs in the source directory, so everything else needs an absolute path.
-    let temporary_path = std::path::absolute(temporary.path())?;
-    let headers = temporary_path.join("headers");
-    headers::unpack(&headers)?;
-    let output = match &options.output {
-        Some(output) => std::path::absolute(output)?,
-        None => temporary_path.clone(),
-    };
     let Some(clang) = clang::find() else {
         return Err(no_clang("clang"));
     };
-    let job = |target: Target| {
-        let object = output.join(target.object_name());
-        let arguments = clang::arguments(target, &headers, Path::new(ebpf), &object);
-        let words = std::iter::once(clang.as_os_str()).chain(arguments.iter().map(|argument| argument.as_os_str()));
+    let cache = options
+        .cache
+        .as_deref()
+        .and_then(|dir| Cache::open(dir, &clang, &source.dir));
+    let known = |target| cache.as_ref()?.find(&cache.as_ref()?.key(target, Path::new(ebpf)));
+    let mut compiled: BTreeMap<Target, Compiled> = Target::ALL
+        .into_iter()
+        .filter_map(|target| Some((target, known(target)?)))
+        .collect();
+    let missing: Vec<Target> = Target::ALL
+        .into_iter()
+        .filter(|target| !compiled.contains_key(target))
+        .collect();
+    if !missing.is_empty() {
+        let compiler = Compiler::new(&clang, &source.dir, Path::new(ebpf), cache.as_ref())?;
+        compiled.extend(compiler.run(&missing, report)?);
+    }
+    for (target, Compiled { object, diagnostics }) in compiled {
+        if !diagnostics.is_empty() && !built.warnings.contains(&diagnostics) {
+            built.warnings.push(diagnostics);
+        }
+        if let Some(output) = &options.output {
+            let file = output.join(target.object_name());
+            std::fs::write(&file, &object).map_err(|e| os_error("write", &file, &e))?;
+            give_to_owner_of(&output_dir(&file), &file).context("fixing generated files owner")?;
+        }
+        built.objects.insert(target, object);
+    }
+    Ok(())
+}
+
+/// clang, and what all its runs for one source share.
+struct Compiler<'a> {
+    clang: &'a Path,
+    source_dir: &'a Path,
+    ebpf: &'a Path,
+    cache: Option<&'a Cache>,
+    /// Has the headers, and gets what clang writes.
+    temporary: tempfile::TempDir,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(clang: &'a Path, source_dir: &'a Path, ebpf: &'a Path, cache: Option<&'a Cache>) -> Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        // The compiler runs in the source directory, so everything else needs an absolute path.
+        let parent = std::path::absolute(std::env::temp_dir())?;
+        let temporary = builder
+            .prefix("gadget-build-")
+            .tempdir_in(parent)
+            .context("creating temporary directory")?;
+        let compiler = Self {
+            clang,
+            source_dir,
+            ebpf,
+            cache,
+            temporary,
+        };
+        headers::unpack(&compiler.headers())?;
+        Ok(compiler)
+    }
+
+    fn headers(&self) -> PathBuf {
+        self.temporary.path().join("headers")
+    }
+
+    fn object(&self, target: Target) -> PathBuf {
+        self.temporary.path().join(target.object_name())
+    }
+
+    fn dependencies(&self, target: Target) -> PathBuf {
+        self.object(target).with_extension("d")
+    }
+
+    fn command(&self, target: Target) -> (Command, String) {
+        let mut arguments = clang::arguments(target, &self.headers(), self.ebpf, &self.object(target));
+        if self.cache.is_some() {
+            arguments.extend(Cache::dependency_arguments(&self.dependencies(target)));
+        }
+        let words =
+            std::iter::once(self.clang.as_os_str()).chain(arguments.iter().map(|argument| argument.as_os_str()));
         let line = words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
-        let mut command = Command::new(&clang);
-        command.args(&arguments).current_dir(&source.dir);
+        let mut command = Command::new(self.clang);
+        command.args(&arguments).current_dir(self.source_dir);
         // clang refuses to run with a date it does not like; whether the image can be dated is judged when it is packed.
         if std::env::var_os("SOURCE_DATE_EPOCH").is_some_and(|date| !is_epoch(&date)) {
             command.env_remove("SOURCE_DATE_EPOCH");
         }
-        (target, object, line, command)
-    };
-    let mut jobs = Target::ALL.map(job);
-    let outputs: Vec<_> = std::thread::scope(|scope| {
-        let running: Vec<_> = jobs
-            .iter_mut()
-            .map(|(_, _, _, command)| scope.spawn(|| command.output()))
-            .collect();
-        running.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
-    });
-    for ((target, object, line, _), output) in jobs.iter().zip(outputs) {
-        report(BuildEvent::Command(line));
-        let output = output.map_err(|_| Error::new(crate::ErrorKind::Other, "the thread that runs clang panicked"))?;
+        (command, line)
+    }
+
+    /// Compiles for several targets at once.
+    fn run(&self, targets: &[Target], report: &mut dyn FnMut(BuildEvent<'_>)) -> Result<Vec<(Target, Compiled)>> {
+        let mut jobs: Vec<_> = targets.iter().map(|target| self.command(*target)).collect();
+        let started = SystemTime::now();
+        let outputs: Vec<_> = std::thread::scope(|scope| {
+            let running: Vec<_> = jobs
+                .iter_mut()
+                .map(|(command, _)| scope.spawn(|| command.output()))
+                .collect();
+            running.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+        });
+        let mut compiled = Vec::new();
+        for ((target, (_, line)), output) in targets.iter().zip(&jobs).zip(outputs) {
+            report(BuildEvent::Command(line));
+            let output =
+                output.map_err(|_| Error::new(crate::ErrorKind::Other, "the thread that runs clang panicked"))?;
+            let result = self.result(*target, line, output)?;
+            if !result.diagnostics.is_empty() {
+                report(BuildEvent::Output(&result.diagnostics));
+            }
+            if let Some(cache) = self.cache {
+                let dependencies = self.dependencies(*target);
+                let key = cache.key(*target, self.ebpf);
+                cache.keep(&key, &result, &dependencies, &self.headers(), started);
+            }
+            compiled.push((*target, result));
+        }
+        Ok(compiled)
+    }
+
+    fn result(&self, target: Target, line: &str, output: io::Result<Output>) -> Result<Compiled> {
         let output = match output {
             Ok(output) => output,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(no_clang(&clang.to_string_lossy())),
-            Err(e) => return Err(Error::from(e).context(step(*target)).context("local build")),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(no_clang(&self.clang.to_string_lossy())),
+            Err(e) => return Err(Error::from(e).context(step(target)).context("local build")),
         };
-        let diagnostics = String::from_utf8_lossy(&output.stderr);
+        let diagnostics = String::from_utf8_lossy(&output.stderr).into_owned();
         if !output.status.success() {
             let status = describe(output.status);
             return Err(Error::invalid(format!("running [{line}]: {status}: {diagnostics}"))
-                .context(step(*target))
+                .context(step(target))
                 .context("local build"));
         }
-        if !diagnostics.is_empty() {
-            report(BuildEvent::Output(&diagnostics));
-            if !built.warnings.iter().any(|known| *known == diagnostics) {
-                built.warnings.push(diagnostics.into_owned());
-            }
-        }
-        let full = std::fs::read(object).map_err(|e| os_error("open", object, &e))?;
-        let stripped =
+        let object = self.object(target);
+        let full = std::fs::read(&object).map_err(|e| os_error("open", &object, &e))?;
+        let object =
             strip::strip_dwarf(&full).map_err(|e| Error::invalid(format!("local build: strip for {target}: {e}")))?;
-        if options.output.is_some() {
-            std::fs::write(object, &stripped).map_err(|e| os_error("write", object, &e))?;
-            give_to_owner_of(&output_dir(object), object).context("fixing generated files owner")?;
-        }
-        built.objects.insert(*target, stripped);
+        Ok(Compiled { object, diagnostics })
     }
-    Ok(())
 }
 
 /// Whether clang takes `date` for seconds since the epoch.

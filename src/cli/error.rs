@@ -12,6 +12,9 @@ use super::{flags, stdout};
 use crate::metadata::params::typed::{go_quote, is_printable};
 use crate::{Error, Result};
 
+/// The exit status of a run that was told to fail when events are lost, and lost some. Every other failure has 1.
+const LOST: u8 = 3;
+
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -47,7 +50,10 @@ pub(super) fn report(result: Result<(), Failure>) -> ExitCode {
     }
     // Where errors cannot be written, there is nobody left to tell.
     let _ = std::io::stderr().write_all(text.as_bytes());
-    ExitCode::FAILURE
+    match error.kind() {
+        crate::ErrorKind::Lost => ExitCode::from(LOST),
+        _ => ExitCode::FAILURE,
+    }
 }
 
 fn message(error: &Error, terminal: bool) -> String {

@@ -38,8 +38,13 @@ pub(super) struct Early {
 /// What the second look found.
 #[derive(Debug)]
 pub(super) enum Strict {
-    /// Help was asked for; this is the page.
-    Help(String),
+    /// Help was asked for.
+    Help {
+        /// The page.
+        page: String,
+        /// What `--output` says, if it is given.
+        output: Option<String>,
+    },
     /// The values of all flags by full name, defaults included.
     Run(ParamValues),
 }
@@ -67,6 +72,11 @@ impl GadgetArgs {
             args,
             statics,
         })
+    }
+
+    /// The flags that every gadget has, with the defaults that the configuration gives them.
+    pub(super) fn statics(&self) -> &[Param] {
+        &self.statics
     }
 
     /// Whether nothing but help is asked for, which needs no image and no privileges: `--help`, or no words at all.
@@ -126,8 +136,12 @@ impl GadgetArgs {
             .collect();
         let command = self.full_command(&gadget)?;
         // Help wins over whatever else is wrong: it is how one finds out what is right.
-        if flags::scan(&self.args, &command).help {
-            return Ok(Strict::Help(self.page(&command)?));
+        let scan = flags::scan(&self.args, &command);
+        if scan.help {
+            return Ok(Strict::Help {
+                page: self.page(&command)?,
+                output: scan.value("output").map(|mode| mode.to_string_lossy().into_owned()),
+            });
         }
         let matches = self.parse(&command)?;
         let all: Vec<Param> = self.statics.iter().cloned().chain(gadget).collect();
@@ -250,7 +264,7 @@ mod tests {
     fn strict(line: &str) -> Result<ParamValues> {
         match args(line).strict(&gadget())? {
             Strict::Run(values) => Ok(values),
-            Strict::Help(page) => panic!("help: {page}"),
+            Strict::Help { page, .. } => panic!("help: {page}"),
         }
     }
 
@@ -303,9 +317,14 @@ mod tests {
 
     #[test]
     fn help_names_the_flags_of_the_gadget() {
-        let Strict::Help(page) = args("trace_open --help").strict(&gadget()).unwrap() else {
-            panic!("no help")
+        let help = |line: &str| match args(line).strict(&gadget()).unwrap() {
+            Strict::Help { page, output } => (page, output),
+            Strict::Run(_) => panic!("no help"),
         };
+        let (page, output) = help("trace_open --help");
+        assert_eq!(output, None);
+        assert_eq!(help("-o json --pid 1 trace_open --help").1.as_deref(), Some("json"));
+        assert_eq!(help("trace_open -h --output=yaml").1.as_deref(), Some("yaml"));
         assert!(page.contains("--pid uint32"), "{page}");
         assert!(page.contains("ig run GADGET [flags]"), "{page}");
         assert!(args("-h").is_only_help() && args("").is_only_help() && !args("-h x").is_only_help());

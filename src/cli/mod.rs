@@ -3,13 +3,15 @@
 //! The frame reads from outside like the upstream program (cobra and pflag): the same texts for wrong flags and arguments,
 //! the same shape of help pages, the same log lines; inside it is clap. A command is a `command()` that describes it and a
 //! `run()` that does it, and one line in `root`. Results go to `stdout`, everything else to standard error; the exit
-//! status is 0 or 1.
+//! status is 0 or 1, and 3 for a run that lost events with `--fail-on-loss`.
 
 mod completion;
 mod config;
 mod error;
+mod explain;
 mod flags;
 mod gadget_args;
+mod gadget_info;
 mod help;
 mod host;
 mod image;
@@ -21,6 +23,7 @@ mod replay;
 mod root;
 mod run;
 mod run_flags;
+mod schema;
 mod signals;
 mod stdout;
 mod version;

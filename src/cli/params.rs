@@ -22,6 +22,8 @@ const MAX_FILE: u64 = 64 << 20;
 
 /// Who owns the flags that are no params, in messages.
 const BUILT_IN: &str = "every command";
+/// Who owns the flags of the command itself, in messages.
+const COMMAND: &str = "the command itself";
 
 /// The flags for `params`. A param that is listed twice (same full name) makes one flag.
 ///
@@ -54,9 +56,14 @@ pub(super) fn args(params: &[Param], taken: &[Arg]) -> Result<Vec<Arg>> {
                 )));
             }
             if let Some(other) = owners.insert(key.clone(), name.clone()) {
-                return Err(Error::invalid(format!(
-                    "flag --{key} belongs to both {other} and {name}"
-                )));
+                let of_command = params.iter().any(|param| is_plain(param) && param.key == other);
+                let error = if of_command {
+                    Error::invalid(format!("flag --{key} belongs to both {COMMAND} and {name}"))
+                        .with_hint("give the gadget's parameter another key in its gadget.yaml")
+                } else {
+                    Error::invalid(format!("flag --{key} belongs to both {other} and {name}"))
+                };
+                return Err(error);
             }
         }
         let mut arg = arg(param);
@@ -364,6 +371,17 @@ mod tests {
         let static_flag = [flags::switch("verbose", "").short('v')];
         assert!(args(&[Param::new("verbose")], &static_flag).is_err());
         assert!(args(&[Param::new("help")], &[]).is_err());
+        for ours in ["explain", "fail-on-loss"] {
+            let statics = crate::cli::run_flags::params();
+            let gadget = Param::new(ours).prefixed("operator.oci.ebpf");
+            let both: Vec<Param> = statics.into_iter().chain([gadget]).collect();
+            let error = args(&both, &[]).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("flag --{ours} belongs to both the command itself and operator.oci.ebpf.{ours}")
+            );
+            assert!(error.hint().unwrap().contains("gadget.yaml"));
+        }
         for bad in ["", "-x", "a=b", "a b", "a\x1b"] {
             assert!(args(&[Param::new(bad)], &[]).is_err(), "{bad:?}");
         }

@@ -4,7 +4,7 @@ use clap::{Arg, Command};
 
 use super::gadget_args::{GadgetArgs, Strict};
 use super::signals::Interrupts;
-use super::{params, run, run_flags};
+use super::{gadget_info, params, run, run_flags};
 use crate::gadget::Gadget;
 use crate::metadata::params::{Param, TypeHint};
 use crate::operators::local_manager;
@@ -43,9 +43,8 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
         .annotate(run::list(&early.values, "operator.oci.annotate"))
         .build()?;
 
-    let mut params = gadget.params();
     let output_params = run::output_params(&gadget);
-    params.extend(output_params.clone());
+    let params = run::params(&gadget, &output_params);
     let given = if early.help {
         Vec::new()
     } else {
@@ -53,7 +52,14 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
         args.given(&params)?
     };
     let mut values = match args.strict(&params)? {
-        Strict::Help(page) => return run::print(&page),
+        Strict::Help { page, output } => {
+            let json = |pretty| gadget_info::json(&head.image, args.statics(), &gadget, &output_params, pretty);
+            return run::print(&match output.as_deref() {
+                Some("json") => json(false),
+                Some("jsonpretty") => json(true),
+                _ => page,
+            });
+        }
         Strict::Run(values) => values,
     };
     run_flags::check(&values)?;

@@ -10,7 +10,9 @@ use super::config::Config;
 use super::error::{self, Failure};
 use super::gadget_args::GadgetArgs;
 use super::stdout::stdout;
-use super::{completion, config, flags, help, image, list_containers, logging, replay, run, run_flags, version};
+use super::{
+    completion, config, flags, help, image, list_containers, logging, replay, run, run_flags, schema, version,
+};
 use crate::metadata::params::Param;
 use crate::metadata::params::typed::go_quote;
 use crate::{Error, Result};
@@ -29,6 +31,7 @@ const COMMANDS: &[Entry] = &[
     Entry::new(list_containers::command, list_containers::run),
     Entry::gadget(replay::command, replay::run, run_flags::replay_params),
     Entry::gadget(run_flags::command, run::run, run_flags::params),
+    Entry::gadget(schema::command, schema::run, run_flags::params),
     Entry::new(version::command, version::run).with_usage(),
 ];
 
@@ -57,11 +60,7 @@ impl Entry {
     }
 
     /// A command that [`GadgetArgs`] reads; its `command()` need not describe any flags.
-    const fn gadget(
-        command: fn() -> Command,
-        run: fn(&GadgetArgs) -> Result<()>,
-        params: fn() -> Vec<Param>,
-    ) -> Self {
+    const fn gadget(command: fn() -> Command, run: fn(&GadgetArgs) -> Result<()>, params: fn() -> Vec<Param>) -> Self {
         Self {
             command,
             run: Run::Gadget(run, params),
@@ -269,13 +268,7 @@ pub(super) fn run(args: &[OsString]) -> Result<(), Failure> {
     }) = entry
     {
         refuse_profiling()?;
-        let args = GadgetArgs::new(
-            configured,
-            located.command(),
-            located.args.clone(),
-            params(),
-            &config,
-        )?;
+        let args = GadgetArgs::new(configured, located.command(), located.args.clone(), params(), &config)?;
         return Ok(run(&args)?);
     }
     let mut line = vec![OsString::from(NAME)];

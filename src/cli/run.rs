@@ -8,23 +8,26 @@ use std::time::Duration;
 use super::gadget_args::{GadgetArgs, Strict};
 use super::host::{self, HostOptions};
 use super::progress::Bar;
-use super::run_flags;
 use super::signals::Interrupts;
 use super::stdout::stdout;
+use super::{explain, gadget_info, run_flags};
 use crate::build::{BuildEvent, BuildOptions, build_gadget, is_source_path};
 use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, RuntimeKind};
 use crate::ebpf::buffer::{BufferKind, BufferSettings};
 use crate::gadget::{Gadget, Report};
-use crate::image::{GadgetImage, PullPolicy, RegistryOptions, ResolveOptions, Resolver, StoreChoice};
+use crate::image::{GadgetImage, PullPolicy, RegistryOptions, ResolveOptions, Resolver, Store, StoreChoice};
 use crate::metadata::params::typed::split_list;
 use crate::metadata::params::{Param, ParamValues};
 use crate::operators::local_manager::ContainerSource;
 use crate::operators::sink::{self, CliSink, Output};
 use crate::output::{fields, mode};
-use crate::{Error, Result, ResultExt};
+use crate::{Error, ErrorKind, Result, ResultExt};
 
 const FIELDS: &str = "operator.cli.fields";
-const OUTPUT: &str = "operator.cli.output";
+pub(super) const OUTPUT: &str = "operator.cli.output";
+
+/// Where what clang made of sources is kept, beside the store.
+const BUILD_CACHE: &str = "build-cache";
 
 /// Runs the gadget that the command line names.
 pub(super) fn run(args: &GadgetArgs) -> Result<()> {
@@ -33,8 +36,9 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     }
     let early = args.early()?;
     let host_options = HostOptions::from_matches(&args.root_matches()?);
-    // Help needs the image, but nothing of the host.
-    let host = if early.help {
+    // Help and explanations need the image, but nothing of the host.
+    let explain = early.values.is_true(run_flags::EXPLAIN);
+    let host = if early.help || explain {
         None
     } else {
         host::require_root()?;
@@ -48,28 +52,27 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     // Containers are listed while the image is read and the gadget is loaded.
     let containers = match host {
         Some(host) => containers(&early.values, host)?,
-        None => ContainerSource::Unavailable("only help was asked for".to_owned()),
+        None => ContainerSource::Unavailable("nothing is run".to_owned()),
     };
-    let image = find_image(name, &early.values).context("fetching gadget information")?;
-    let mut gadget = Gadget::builder(&image)
-        .annotate(list(&early.values, "operator.oci.annotate"))
-        .containers(containers)
-        .build()
-        .context("instantiating operator \"oci\"")
-        .context("initializing and preparing operators")
-        .context("fetching gadget information")?;
-
-    let mut params = gadget.params();
+    let mut gadget = instantiate(name, &early.values, containers)?;
     let output_params = output_params(&gadget);
-    params.extend(output_params.clone());
-    let values = match args.strict(&params)? {
-        Strict::Help(page) => return print(&page),
+    let values = match args.strict(&params(&gadget, &output_params))? {
+        Strict::Help { page, output } => {
+            return print(&match output.as_deref() {
+                Some("json") => gadget_info::json(name, args.statics(), &gadget, &output_params, false),
+                Some("jsonpretty") => gadget_info::json(name, args.statics(), &gadget, &output_params, true),
+                _ => page,
+            });
+        }
         Strict::Run(values) => values,
     };
     run_flags::check(&values)?;
     gadget.set_values(&values);
     gadget.set_buffers(buffers(&values)?);
-    if let Some(path) = values.get(run_flags::RECORD).filter(|path| !path.is_empty()) {
+    let record_to = values
+        .get(run_flags::RECORD)
+        .filter(|path| !path.is_empty() && !explain);
+    if let Some(path) = record_to {
         gadget.record(Path::new(path))?;
     }
     show(gadget, &values, &output_params, &interrupts)
@@ -85,6 +88,10 @@ pub(super) fn show(
     let output = Output::stdout()?;
     let sink = sink(&mut gadget, values, output_params, &output)?;
     gadget.add_instance(sink);
+    if values.is_true(run_flags::EXPLAIN) {
+        let mode = values.get(OUTPUT).unwrap_or_default();
+        return print(&explain::render(&gadget.explain()?, mode));
+    }
     interrupts.end(gadget.stop_signal());
 
     let mut running = gadget.start()?;
@@ -95,7 +102,33 @@ pub(super) fn show(
     if let Some(recorded) = report.recorded() {
         tracing::info!("recorded {} events in {}", recorded.events, recorded.path.display());
     }
-    output.take_error().map_or(Ok(()), Err)
+    output.take_error().map_or(Ok(()), Err)?;
+    if values.is_true(run_flags::FAIL_ON_LOSS) && report.lost_anything() {
+        return Err(Error::new(ErrorKind::Lost, "events were lost")
+            .with_hint("the warnings above say where; without --fail-on-loss the run succeeds"));
+    }
+    Ok(())
+}
+
+/// The gadget of that name, as far as it goes without loading anything.
+pub(super) fn instantiate(name: &str, values: &ParamValues, containers: ContainerSource) -> Result<Gadget> {
+    let image = find_image(name, values).context("fetching gadget information")?;
+    Gadget::builder(&image)
+        .annotate(list(values, "operator.oci.annotate"))
+        .containers(containers)
+        .build()
+        .context("instantiating operator \"oci\"")
+        .context("initializing and preparing operators")
+        .context("fetching gadget information")
+}
+
+/// All parameters that are flags because of this gadget.
+pub(super) fn params(gadget: &Gadget, output_params: &[Param]) -> Vec<Param> {
+    gadget
+        .params()
+        .into_iter()
+        .chain(output_params.iter().cloned())
+        .collect()
 }
 
 pub(super) fn print(page: &str) -> Result<()> {
@@ -138,7 +171,13 @@ pub(super) fn find_image(name: &str, values: &ParamValues) -> Result<GadgetImage
 
 /// Builds the image of the source at `path`. What was just built from the user's own files needs no further trust.
 fn build_image(path: &Path) -> Result<GadgetImage> {
-    let built = build_gadget(&BuildOptions::for_path(path), &mut |event| match event {
+    // Never in the store of another user: what is in the cache is trusted.
+    let cache = Store::default_dir().ok().map(|store| store.with_file_name(BUILD_CACHE));
+    let options = BuildOptions {
+        cache,
+        ..BuildOptions::for_path(path)
+    };
+    let built = build_gadget(&options, &mut |event| match event {
         BuildEvent::Command(line) | BuildEvent::Output(line) => tracing::debug!("{line}"),
     })?;
     for warning in &built.warnings {
@@ -254,6 +293,9 @@ fn timeout(values: &ParamValues) -> Result<Option<Duration>> {
 
 fn say_losses(report: &Report) {
     for loss in report.losses() {
-        tracing::warn!("{}: lost {} samples: {}", loss.source, loss.count, loss.place);
+        match loss.place.is_intended() {
+            true => tracing::info!("{}: left out {} elements: {}", loss.source, loss.count, loss.place),
+            false => tracing::warn!("{}: lost {} samples: {}", loss.source, loss.count, loss.place),
+        }
     }
 }

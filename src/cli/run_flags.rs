@@ -13,6 +13,10 @@ pub(super) const TIMEOUT: &str = "timeout";
 pub(super) const OCI_STORE_USER: &str = "oci-store-user";
 /// Full name of `--record`.
 pub(super) const RECORD: &str = "record";
+/// Full name of `--explain`.
+pub(super) const EXPLAIN: &str = "explain";
+/// Full name of `--fail-on-loss`.
+pub(super) const FAIL_ON_LOSS: &str = "fail-on-loss";
 /// Full name of `--buffer-kind`.
 pub(super) const BUFFER_KIND: &str = "operator.oci.ebpf.buffer-kind";
 /// Full name of `--buffer-size`.
@@ -90,6 +94,8 @@ const FLAGS: &[Flag] = &[
     flag(NONE, TIMEOUT, "int", "0", "Stop after this many seconds; 0 runs until interrupted").short('t'),
     switch(NONE, OCI_STORE_USER, "false", "Use the user's image store (~/.ig/oci-store) instead of the system's (/var/lib/ig/oci-store)"),
     flag(NONE, RECORD, "", "", "Store the raw events in this `FILE` too, for ig replay"),
+    switch(NONE, EXPLAIN, "false", "Say where each filter term would be decided and which operators are on and why, and exit"),
+    switch(NONE, FAIL_ON_LOSS, "false", "Exit with status 3 when events were lost"),
     text(NONE, "file", "", "Run what this manifest (a path or an http(s) URL) describes").short('f'),
 
     list(OCI, "allowed-gadgets", "", "Run only these images: references, repository@digest, or prefixes followed by *"),

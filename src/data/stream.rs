@@ -1,6 +1,6 @@
 //! Streams: a data source with everything that is attached to it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::emitter::Emitter;
@@ -71,20 +71,35 @@ impl Stream {
     }
 }
 
-/// The fields of a data source that somebody reads.
+/// The fields of a data source that somebody reads, and who.
 #[derive(Clone, Debug, Default)]
 pub struct Demand {
-    fields: HashSet<FieldId>,
+    readers: HashMap<FieldId, Vec<&'static str>>,
+    /// In whose name fields are added at the moment.
+    reader: &'static str,
 }
 
 impl Demand {
     /// Notes that `field` is read.
     pub fn add(&mut self, field: FieldId) {
-        self.fields.insert(field);
+        let readers = self.readers.entry(field).or_default();
+        if !readers.contains(&self.reader) {
+            readers.push(self.reader);
+        }
+    }
+
+    /// Says who reads the fields that are added from now on. A gadget says it of each operator before that one speaks.
+    pub fn set_reader(&mut self, name: &'static str) {
+        self.reader = name;
     }
 
     /// Whether `field` is read.
     pub fn wants(&self, field: FieldId) -> bool {
-        self.fields.contains(&field)
+        self.readers.contains_key(&field)
+    }
+
+    /// Who reads `field`, in the order in which they said so.
+    pub fn readers(&self, field: FieldId) -> &[&'static str] {
+        self.readers.get(&field).map_or(&[], Vec::as_slice)
     }
 }

@@ -76,6 +76,14 @@ impl EbpfObject {
             for mut program in object.progs_mut() {
                 let name = program.name().to_string_lossy().into_owned();
                 program.set_autoload(!left_out.contains(&name));
+                if let Some(program_type) = self
+                    .programs()
+                    .iter()
+                    .find(|p| p.name == name)
+                    .and_then(|p| p.target.program_type())
+                {
+                    program.set_prog_type(program_type);
+                }
             }
             let (result, log) = print::capture(|| object.load());
             let error = match result {
@@ -203,22 +211,26 @@ impl EbpfObject {
 impl Loaded {
     /// Attaches all programs in file order.
     pub fn attach(&mut self) -> Result<()> {
+        let (mut wanted, mut working) = (0, 0);
         for info in &self.programs {
-            let Some(program) = self
+            let Some(mut program) = self
                 .object
                 .progs_mut()
                 .find(|program| program.name() == info.name.as_str())
             else {
                 continue;
             };
-            match attach::attach(&program, &info.target) {
-                Ok(link) => self.links.extend(link),
+            wanted += usize::from(info.target != Section::Disabled);
+            match attach::attach(&mut program, &info.target) {
+                Ok(links) => {
+                    working += usize::from(info.target != Section::Disabled);
+                    self.links.extend(links);
+                }
                 Err(error) if info.optional.is_some() => say_left_out(info, &error),
                 Err(error) => return Err(error),
             }
         }
-        let wanted = self.programs.iter().any(|p| p.target != Section::Disabled);
-        if wanted && self.links.is_empty() {
+        if working == 0 && wanted > 0 {
             return Err(Error::unsupported("none of the gadget's programs could be attached"));
         }
         Ok(())

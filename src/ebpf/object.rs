@@ -260,7 +260,7 @@ fn program_info(name: &str, section: &str, config: &Config) -> ProgramInfo {
     ProgramInfo {
         name: name.to_owned(),
         section: section.to_owned(),
-        target: Section::parse(section, attach_to.as_deref()),
+        target: Section::parse(section, attach_to.as_deref(), config),
         optional,
     }
 }

@@ -147,7 +147,9 @@ impl<'i> GadgetBuilder<'i> {
                 let player = Player::instantiate(*recording, &config, &mut context)?;
                 // Selected are the containers that the run selected, until somebody says otherwise.
                 let params = &player.recording.head().params;
-                let chosen = params.iter().filter(|(name, _)| name.starts_with(local_manager::PARAM_PREFIX));
+                let chosen = params
+                    .iter()
+                    .filter(|(name, _)| name.starts_with(local_manager::PARAM_PREFIX));
                 chosen.for_each(|(name, value)| values.set(name, value));
                 let containers = self.containers.unwrap_or_else(|| player.containers());
                 (None, Some(Box::new(player)), containers)

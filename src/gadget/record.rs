@@ -12,9 +12,7 @@ use crate::metadata::params::{ParamValues, TypeHint};
 use crate::operators::Context;
 use crate::operators::local_manager::ContainerSource;
 use crate::operators::uidgid::NameTables;
-use crate::recording::{
-    Head, HostHead, KernelParam, Player, RecordFile, Recorded, Recorder, Recording, SourceHead,
-};
+use crate::recording::{Head, HostHead, KernelParam, Player, RecordFile, Recorded, Recorder, Recording, SourceHead};
 use crate::{Error, Result, ResultExt};
 
 /// Where a gadget comes from.

@@ -147,6 +147,9 @@ impl Gadget {
             instance.configure(&self.values, &mut self.context)?;
         }
         for instance in self.instances.iter().rev() {
+            for stream in &mut self.context.streams {
+                stream.demand.set_reader(instance.name());
+            }
             instance.demand(&mut self.context);
         }
         Ok(())
@@ -382,7 +385,11 @@ impl Running {
     pub fn events(&self) -> u64 {
         let tracers = self.kernel.iter().flat_map(|kernel| &kernel.tracers);
         let played = self.playing.iter().map(Playing::events);
-        self.events + tracers.map(|running| running.tracer.events()).chain(played).sum::<u64>()
+        self.events
+            + tracers
+                .map(|running| running.tracer.events())
+                .chain(played)
+                .sum::<u64>()
     }
 
     /// Detaches, handles every event that was sent until then, and says what was lost.

@@ -29,6 +29,7 @@ mod version;
 pub use catalogue::Catalogue;
 pub use created::created_now;
 pub use digest::Digest;
+pub(crate) use digest::Hasher;
 pub use gadget_image::{GadgetImage, Layer};
 pub use manifest::{Annotations, Descriptor, Index, Manifest, Platform};
 pub use metadata_annotations::MetadataAnnotations;

@@ -6,6 +6,7 @@
 //!
 //! Nobody pays for what nobody reads: an instance whose added fields are not demanded does not subscribe.
 
+pub(crate) mod explain;
 pub mod formatters;
 pub mod host;
 pub mod local_manager;

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Context, Instance, Stream, priority};
+use super::{Context, Explanation, Instance, OperatorNote, Stream, priority};
 use crate::data::{Accessor, DataSource, Element, FieldId, Flow, SourceType};
 use crate::output::columns::Table;
 use crate::output::fields::Fields;
@@ -179,14 +179,21 @@ enum Show {
     },
 }
 
+impl Show {
+    /// One word for users.
+    fn name(&self) -> &'static str {
+        match self {
+            Show::Columns { .. } => "columns",
+            Show::Json { .. } => "json",
+            Show::Yaml(_) => "yaml",
+            Show::Text { .. } => "text",
+        }
+    }
+}
+
 impl std::fmt::Debug for Show {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Show::Columns { .. } => "Columns",
-            Show::Json { .. } => "Json",
-            Show::Yaml(_) => "Yaml",
-            Show::Text { .. } => "Text",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -301,9 +308,27 @@ impl Instance for CliSink {
                     Show::Yaml(encoder) => encoder.fields().to_vec(),
                     Show::Text { fields, .. } => fields.clone(),
                 };
+                stream.demand.set_reader(show.name());
                 fields.into_iter().for_each(|field| stream.demand.add(field));
             }
         }
+    }
+
+    fn explain(&self, context: &Context, to: &mut Explanation) {
+        let shown: Vec<String> = self
+            .shows
+            .iter()
+            .filter_map(|(index, show)| Some((context.streams.get(*index)?, show)))
+            .map(|(stream, show)| format!("{} as {}", stream.source.name(), show.name()))
+            .collect();
+        to.operators.push(OperatorNote {
+            name: self.name().to_owned(),
+            on: !shown.is_empty(),
+            why: match shown.is_empty() {
+                true => "nothing is shown".to_owned(),
+                false => format!("shows {}", shown.join(", ")),
+            },
+        });
     }
 
     fn prepare(&mut self, context: &mut Context) -> Result<()> {

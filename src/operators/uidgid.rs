@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use nix::time::{ClockId, clock_gettime};
 
 use super::formatters::target_name;
-use super::{Context, Instance, priority};
+use super::{Context, Explanation, Instance, explain, priority};
 use crate::data::{Accessor, Element, FieldId, Flow, NewField, Scalar};
 use crate::output::number;
 use crate::{Error, Result};
@@ -490,6 +490,11 @@ impl Instance for UidGidResolver {
                 stream.demand.add(step.input);
             }
         }
+    }
+
+    fn explain(&self, context: &Context, to: &mut Explanation) {
+        let names = self.steps.iter().map(|step| (step.stream, step.output));
+        to.operators.push(explain::of_fields(self.name(), context, names));
     }
 
     fn prepare(&mut self, context: &mut Context) -> Result<()> {

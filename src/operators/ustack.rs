@@ -5,7 +5,7 @@
 //! off.
 
 use super::priority;
-use super::{Context, Instance};
+use super::{Context, Explanation, Instance, OperatorNote};
 use crate::Result;
 use crate::data::{Flags, NewField, Scalar};
 
@@ -43,6 +43,14 @@ impl Instance for UserStacks {
 
     fn priority(&self) -> i32 {
         priority::instance::USER_STACK
+    }
+
+    fn explain(&self, _context: &Context, to: &mut Explanation) {
+        to.operators.push(OperatorNote {
+            name: self.name().to_owned(),
+            on: false,
+            why: "this version does not resolve user stacks".to_owned(),
+        });
     }
 
     fn prepare(&mut self, _context: &mut Context) -> Result<()> {

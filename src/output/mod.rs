@@ -15,6 +15,7 @@ pub mod mode;
 pub(crate) mod number;
 mod plan;
 mod scan;
+pub mod schema;
 #[cfg(test)]
 mod speed;
 pub(crate) mod terminal;

@@ -154,7 +154,9 @@ pub(super) fn is_recording(bytes: &[u8]) -> bool {
 /// It is no recording, one of another version, or damaged.
 pub(super) fn check_file_header(bytes: &[u8]) -> Result<()> {
     if !is_recording(bytes) {
-        return Err(Error::invalid("not a recording").with_hint("recordings are made with `ig run GADGET --record FILE`"));
+        return Err(
+            Error::invalid("not a recording").with_hint("recordings are made with `ig run GADGET --record FILE`")
+        );
     }
     let Ok(header) = <[u8; FILE_HEADER]>::try_from(bytes) else {
         return Err(Error::invalid("cut off within its header"));
@@ -220,7 +222,12 @@ pub(super) fn append_record(source: u16, record: &[u8], out: &mut Vec<u8>) {
 
 /// Appends a loss.
 pub(super) fn append_loss(source: u16, place: LossPlace, count: u64, out: &mut Vec<u8>) {
-    append(source, LOSS, [&count.to_le_bytes(), &[u8::from(place == LossPlace::Recording)]], out);
+    append(
+        source,
+        LOSS,
+        [&count.to_le_bytes(), &[u8::from(place == LossPlace::Recording)]],
+        out,
+    );
 }
 
 /// Appends a batch, its records as [`append_batch_record`] made them.

@@ -292,7 +292,12 @@ impl SourceHead {
             let kind = Kind::from_wire(field.kind).ok_or_else(|| wrong("its kind is not known"))?;
             let depth = match field.parent {
                 None => 0,
-                Some(parent) => depths.get(parent).ok_or_else(|| wrong("its parent does not precede it"))? + 1,
+                Some(parent) => {
+                    depths
+                        .get(parent)
+                        .ok_or_else(|| wrong("its parent does not precede it"))?
+                        + 1
+                }
             };
             if depth > MAX_NESTING || field.name.len() > MAX_NAME {
                 return Err(wrong("its name is too long or its nesting too deep"));

@@ -18,7 +18,9 @@ pub struct Recording {
 
 impl std::fmt::Debug for Recording {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recording").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Recording")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -158,7 +160,9 @@ impl Blocks {
         match header.block_type {
             BlockType::Unknown(_) if header.optional => return self.skip(&header, offset),
             BlockType::Unknown(number) => {
-                return lost(format!("a block of type {number}, which this version of ig does not know"));
+                return lost(format!(
+                    "a block of type {number}, which this version of ig does not know"
+                ));
             }
             BlockType::Head => return lost("a second head".to_owned()),
             BlockType::Stream | BlockType::End => {}

@@ -200,7 +200,9 @@ impl Play {
         while let Some((source, entry, rest)) = next_entry(payload)? {
             payload = rest;
             let Some(inlet) = self.inlets.get_mut(usize::from(source)) else {
-                return Err(Error::invalid(format!("an entry of data source {source}, which does not exist")));
+                return Err(Error::invalid(format!(
+                    "an entry of data source {source}, which does not exist"
+                )));
             };
             match entry {
                 Entry::Record(record) => inlet.record(record),

@@ -109,7 +109,9 @@ fn recorded(head: &Head, what: impl FnOnce(&Recorder)) -> Vec<u8> {
     let path = dir.path().join("x");
     let losses = head.sources.iter().map(|_| Arc::new(Losses::default())).collect();
     let file = RecordFile::create(&path).unwrap();
-    let recorder = file.begin(head, NameTables::read(), losses, StopSignal::default()).unwrap();
+    let recorder = file
+        .begin(head, NameTables::read(), losses, StopSignal::default())
+        .unwrap();
     what(&recorder);
     recorder.finish().unwrap();
     std::fs::read(path).unwrap()
@@ -138,7 +140,9 @@ fn replayed_with(bytes: Vec<u8>, params: &[(&str, &str)]) -> Result<(Vec<(String
     let seen: Arc<Mutex<Vec<(String, u32)>>> = Arc::default();
     let into = Arc::clone(&seen);
     gadget.subscribe("events", ["number", "runtime.containerName"], move |event| {
-        into.lock().unwrap().push((name.get(event).into_owned(), number.get(event)));
+        into.lock()
+            .unwrap()
+            .push((name.get(event).into_owned(), number.get(event)));
     })?;
     let mut running = gadget.start()?;
     running.wait(None);
@@ -197,10 +201,11 @@ fn losses_are_replayed_where_they_happened() {
     });
     let (seen, report) = replayed(bytes).unwrap();
     assert_eq!(numbers(&seen), [1, 2]);
-    let [loss] = report.losses() else {
-        panic!("{report:?}")
-    };
-    assert_eq!((loss.count, loss.place, loss.source.as_str()), (12, LossPlace::Buffer, "events"));
+    let [loss] = report.losses() else { panic!("{report:?}") };
+    assert_eq!(
+        (loss.count, loss.place, loss.source.as_str()),
+        (12, LossPlace::Buffer, "events")
+    );
     assert!(report.lost_anything());
 }
 
@@ -219,9 +224,7 @@ fn containers_are_selected_anew() {
             }
         })
     };
-    let chosen = |bytes: &[u8], params: &[(&str, &str)]| {
-        numbers(&replayed_with(bytes.to_vec(), params).unwrap().0)
-    };
+    let chosen = |bytes: &[u8], params: &[(&str, &str)]| numbers(&replayed_with(bytes.to_vec(), params).unwrap().0);
     let of_containers = with_params("false");
     assert_eq!(chosen(&of_containers, &[]), [1, 2], "as the kernel side would have");
     assert_eq!(chosen(&of_containers, &[("containername", "web")]), [1]);
@@ -256,7 +259,10 @@ fn events_wait_for_their_container_as_they_did() {
     let (seen, report) = replayed(bytes.clone()).unwrap();
     let expected = [("web", 2), ("new", 1), ("new", 3), ("renamed", 4)];
     assert_eq!(seen, expected.map(|(name, number)| (name.to_owned(), number)));
-    assert!(report.losses().is_empty(), "what never was a container's is not selected");
+    assert!(
+        report.losses().is_empty(),
+        "what never was a container's is not selected"
+    );
     let (seen, _) = replayed_with(bytes, &[("host", "true")]).unwrap();
     assert_eq!(numbers(&seen), [2, 1, 3, 4, 5]);
 }
@@ -352,7 +358,9 @@ fn a_damaged_block_is_left_out_and_the_rest_is_replayed() {
     let mut gadget = Gadget::replay(recording).build().unwrap();
     let seen = Arc::new(Mutex::new(0));
     let into = Arc::clone(&seen);
-    gadget.subscribe("events", [], move |_| *into.lock().unwrap() += 1).unwrap();
+    gadget
+        .subscribe("events", [], move |_| *into.lock().unwrap() += 1)
+        .unwrap();
     let mut running = gadget.start().unwrap();
     running.wait(None);
     let error = running.stop().unwrap_err();
@@ -422,10 +430,19 @@ fn lengths_are_not_trusted() {
         header.encode().to_vec()
     };
     for (block, expected) in [
-        (forged(BlockType::Stream, format::MAX_STREAM, false, format::MAX_STREAM), None),
+        (
+            forged(BlockType::Stream, format::MAX_STREAM, false, format::MAX_STREAM),
+            None,
+        ),
         (forged(BlockType::Unknown(9), u32::MAX, false, 0), None),
-        (forged(BlockType::Stream, u32::MAX, false, u32::MAX), Some("header is wrong")),
-        (forged(BlockType::Stream, 0, true, 100), Some("another length than it says")),
+        (
+            forged(BlockType::Stream, u32::MAX, false, u32::MAX),
+            Some("header is wrong"),
+        ),
+        (
+            forged(BlockType::Stream, 0, true, 100),
+            Some("another length than it says"),
+        ),
     ] {
         let bytes = file(&[head_block(&head()), block]);
         match (replayed(bytes), expected) {
@@ -495,13 +512,28 @@ fn what_no_object_declares_is_refused() {
     let cases: [Case; 9] = [
         (&|head| head.sources[0].size = u32::MAX, "it is too large"),
         (&|head| head.sources[0].size = 4, "exceeds size of container"),
-        (&|head| head.sources[0].fields[0].size = 4, "its size is not that of its kind"),
-        (&|head| head.sources[0].fields[0].offset = u32::MAX, "exceeds size of container"),
+        (
+            &|head| head.sources[0].fields[0].size = 4,
+            "its size is not that of its kind",
+        ),
+        (
+            &|head| head.sources[0].fields[0].offset = u32::MAX,
+            "exceeds size of container",
+        ),
         (&|head| head.sources[0].fields[0].kind = 99, "its kind is not known"),
-        (&|head| head.sources[0].fields[1].parent = Some(1), "its parent does not precede it"),
-        (&|head| head.sources[0].fields[0].bits = Some((200, 8)), "its size is not that of its kind"),
+        (
+            &|head| head.sources[0].fields[1].parent = Some(1),
+            "its parent does not precede it",
+        ),
+        (
+            &|head| head.sources[0].fields[0].bits = Some((200, 8)),
+            "its size is not that of its kind",
+        ),
         (&|head| head.host.byte_order = "big".to_owned(), "big-endian"),
-        (&|head| head.host.architecture = "vax".to_owned(), "architecture \"vax\" is not known"),
+        (
+            &|head| head.host.architecture = "vax".to_owned(),
+            "architecture \"vax\" is not known",
+        ),
     ];
     for (change, expected) in cases {
         let error = with(change);
@@ -541,7 +573,10 @@ fn only_fresh_files_and_old_recordings_are_written_to() {
     std::fs::write(at("old"), some_events(5)).unwrap();
     std::fs::set_permissions(at("old"), std::fs::Permissions::from_mode(0o644)).unwrap();
     create(&at("old")).unwrap();
-    assert_eq!((mode(&at("old")), std::fs::metadata(at("old")).unwrap().len()), (0o600, 0));
+    assert_eq!(
+        (mode(&at("old")), std::fs::metadata(at("old")).unwrap().len()),
+        (0o600, 0)
+    );
 
     std::fs::write(at("notes"), "dear diary").unwrap();
     std::fs::write(at("target"), "").unwrap();
@@ -558,7 +593,10 @@ fn only_fresh_files_and_old_recordings_are_written_to() {
         (at("none/x"), "No such file"),
     ] {
         let error = failure(create(&path));
-        assert!(error.starts_with(&format!("recording to {}: ", path.display())), "{error}");
+        assert!(
+            error.starts_with(&format!("recording to {}: ", path.display())),
+            "{error}"
+        );
         assert!(error.contains(expected), "{error}");
     }
     assert_eq!(std::fs::read(at("notes")).unwrap(), b"dear diary");

@@ -87,7 +87,9 @@ impl RecordFile {
             return refuse("it belongs to another user, or has other names too");
         }
         let mut start = Vec::new();
-        Read::by_ref(&mut file).take(FILE_HEADER as u64).read_to_end(&mut start)?;
+        Read::by_ref(&mut file)
+            .take(FILE_HEADER as u64)
+            .read_to_end(&mut start)?;
         if !start.is_empty() && !format::is_recording(&start) {
             return refuse("it exists and is not a recording");
         }
@@ -308,8 +310,9 @@ impl Tap for RecorderTap {
     #[inline]
     fn record(&mut self, record: &[u8]) {
         let source = self.source;
-        self.shared
-            .append(source, 1, record.len(), |out| format::append_record(source, record, out));
+        self.shared.append(source, 1, record.len(), |out| {
+            format::append_record(source, record, out)
+        });
     }
 
     fn batch(&mut self, records: &mut dyn Iterator<Item = &[u8]>) {
@@ -320,8 +323,9 @@ impl Tap for RecorderTap {
             events += 1;
         }
         let (source, batch) = (self.source, &self.batch);
-        self.shared
-            .append(source, events, batch.len(), |out| format::append_batch(source, batch, out));
+        self.shared.append(source, events, batch.len(), |out| {
+            format::append_batch(source, batch, out)
+        });
     }
 
     fn lost(&mut self, place: LossPlace, count: u64) {
@@ -332,7 +336,8 @@ impl Tap for RecorderTap {
 
     fn released(&mut self) {
         let source = self.source;
-        self.shared.append(source, 0, 0, |out| format::append_released(source, out));
+        self.shared
+            .append(source, 0, 0, |out| format::append_released(source, out));
     }
 }
 
@@ -364,7 +369,8 @@ fn take(shared: &Shared, entries: &mut Vec<u8>) -> Phase {
         if state.phase != Phase::Recording || state.waiting.len() >= BLOCK {
             break;
         }
-        let Some(first) = (!state.waiting.is_empty()).then(|| *deadline.get_or_insert_with(|| Instant::now() + FLUSH_EVERY))
+        let Some(first) =
+            (!state.waiting.is_empty()).then(|| *deadline.get_or_insert_with(|| Instant::now() + FLUSH_EVERY))
         else {
             state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;

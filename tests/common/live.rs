@@ -125,6 +125,19 @@ impl Live {
         self.wait(what, |line| serde_json::from_str(line).ok().filter(|event| fits(event)))
     }
 
+    /// Waits until everything is attached; the log if it ended before.
+    pub(crate) fn running_or_failed(&self) -> Result<(), String> {
+        match self.stderr.find(|line| line.contains("running...").then_some(())) {
+            Some(()) => Ok(()),
+            None => Err(self.log()),
+        }
+    }
+
+    /// Whether a line on stdout so far contains `text`.
+    pub(crate) fn has_line(&self, text: &str) -> bool {
+        self.stdout.lock().0.iter().any(|line| line.contains(text))
+    }
+
     /// The lines on stdout so far.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.stdout.lock().0.clone()

@@ -49,7 +49,10 @@ fn a_replayed_collection_answers_as_the_recorded_one_did() {
     assert_eq!(answer(&collection, 1, 0), "none", "the host's own");
     assert_eq!(answer(&collection, 10, 5), "unknown");
 
-    collection.replay(lives(vec![life(1, 10, 100, Known::Undecided), life(2, 11, 0, Known::Foreign)]));
+    collection.replay(lives(vec![
+        life(1, 10, 100, Known::Undecided),
+        life(2, 11, 0, Known::Foreign),
+    ]));
     assert_eq!(answer(&collection, 10, 100), "undecided");
     assert_eq!(answer(&collection, 10, 99), "unknown", "from before it was created");
     assert_eq!(answer(&collection, 11, 0), "none");
@@ -81,7 +84,11 @@ fn a_replayed_collection_answers_as_the_recorded_one_did() {
     });
     assert_eq!(answer(&collection, 10, 150), "a");
     assert_eq!(answer(&collection, 10, 250), "b");
-    assert_eq!(collection.containers_by_netns(7)[0].id(), "a", "late events by network namespace");
+    assert_eq!(
+        collection.containers_by_netns(7)[0].id(),
+        "a",
+        "late events by network namespace"
+    );
     collection.replay(Change {
         gone: vec![1],
         ..Change::default()
@@ -95,7 +102,10 @@ fn a_journal_says_everything_first_and_then_what_changes() {
     let source = Collection::replayed(HOST);
     source.replay(Change {
         running: Some(vec![1]),
-        ..lives(vec![life(1, 10, 100, container("a", 7)), life(2, 11, 0, Known::Foreign)])
+        ..lives(vec![
+            life(1, 10, 100, container("a", 7)),
+            life(2, 11, 0, Known::Foreign),
+        ])
     });
     let (sender, changes) = mpsc::channel();
     source.journal(move |change| sender.send(change).unwrap());
@@ -126,7 +136,10 @@ fn a_journal_says_everything_first_and_then_what_changes() {
         ..Change::default()
     });
     let written = follow();
-    assert_eq!((written.len(), written[0].lives.len(), written[0].gone.len()), (1, 0, 1));
+    assert_eq!(
+        (written.len(), written[0].lives.len(), written[0].gone.len()),
+        (1, 0, 1)
+    );
     assert_eq!(written[0].running, Some(vec![]));
     assert_eq!(answer(&copy, 10, 100), "unknown");
     assert!(copy.containers().is_empty());

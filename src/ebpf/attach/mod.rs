@@ -3,21 +3,39 @@
 //! A program's section says its family and its target; the gadget's configuration can say another target. A family that this
 //! version does not attach is refused by name.
 
+mod cgroup;
 mod kprobe;
+mod kprobe_multi;
+mod perf_event;
 mod raw_tracepoint;
-mod tp_btf;
+mod trace;
 mod tracepoint;
 
-use libbpf_rs::{Link, ProgramMut};
+use libbpf_rs::{Link, ProgramInput, ProgramMut, ProgramType};
 
+pub use self::perf_event::PerfSettings;
 use super::print;
+use crate::metadata::config::Config;
 use crate::{Error, Result, ResultExt};
 
 /// The target that means: load, but do not attach.
 pub const DISABLED: &str = "gadget_program_disabled";
 
-const SECTIONS: &str = "this version attaches tracepoint/GROUP/NAME, raw_tracepoint/NAME, tp_btf/NAME, kprobe/FUNCTION and \
-     kretprobe/FUNCTION";
+const SECTIONS: &str = "this version attaches tracepoint/GROUP/NAME, raw_tracepoint/NAME, tp_btf/NAME, kprobe/FUNCTION, \
+     kretprobe/FUNCTION, kprobe.multi/PATTERN, ksyscall/NAME, fentry/FUNCTION, fexit/FUNCTION, fmod_ret/FUNCTION, lsm/HOOK, \
+     perf_event/NAME, sockops, cgroup/…, cgroup_skb/… and syscall";
+
+/// Families that are resolved through BTF when the object is loaded.
+const TRACING: [&str; 5] = ["tp_btf", "fentry", "fexit", "fmod_ret", "lsm"];
+
+/// Families that a gadget cannot use, and what they would need.
+const NEEDS_MORE: &[(&str, &str)] = &[
+    ("lirc_mode2", "an infrared receiver"),
+    ("lwt_", "a route to be attached to"),
+    ("sk_reuseport", "the socket that it decides for"),
+    ("xdp_devmap", "an entry of a device map"),
+    ("xdp_cpumap", "an entry of a CPU map"),
+];
 
 /// Where a program is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +54,12 @@ pub enum Section {
         /// Name of the tracepoint.
         name: String,
     },
-    /// A kernel tracepoint with typed arguments; the target is resolved at load.
-    TpBtf {
-        /// Name of the tracepoint.
-        name: String,
+    /// A place that is found through BTF when the object is loaded.
+    Tracing {
+        /// `tp_btf`, `fentry`, `fexit`, `fmod_ret` or `lsm`.
+        family: &'static str,
+        /// Name of the tracepoint, function or hook.
+        target: String,
     },
     /// Entry or return of a kernel function.
     Kprobe {
@@ -47,6 +67,34 @@ pub enum Section {
         symbol: String,
         /// Whether the program runs at the function's return.
         on_return: bool,
+    },
+    /// Entry or return of all kernel functions whose names match.
+    KprobeMulti {
+        /// A name, in which `*` and `?` are wildcards.
+        pattern: String,
+        /// Whether the program runs at the functions' return.
+        on_return: bool,
+    },
+    /// Entry or return of a system call.
+    Ksyscall {
+        /// Its name, such as `openat`.
+        name: String,
+        /// Whether the program runs at its return.
+        on_return: bool,
+    },
+    /// A perf event on every CPU.
+    PerfEvent(PerfSettings),
+    /// The root control group.
+    Cgroup {
+        /// Which hook, as the section names it.
+        family: String,
+    },
+    /// Nowhere: the program is run once, when everything is attached.
+    RunOnce,
+    /// A place that the configuration describes wrongly.
+    Invalid {
+        /// What is wrong.
+        reason: String,
     },
     /// Something that this version does not attach, or a section that does not say enough.
     Unsupported {
@@ -57,13 +105,16 @@ pub enum Section {
 
 impl Section {
     /// Reads a section name; `attach_to` is the configuration's target, if it gives one.
-    pub fn parse(section: &str, attach_to: Option<&str>) -> Self {
+    pub fn parse(section: &str, attach_to: Option<&str>, config: &Config) -> Self {
         let (family, own) = section.split_once('/').unwrap_or((section, ""));
         let target = attach_to.unwrap_or(own);
         if target == DISABLED {
             return Section::Disabled;
         }
-        match family {
+        // `.s` programs may sleep; that matters for loading only.
+        let plain = family.strip_suffix(".s").unwrap_or(family);
+        let named = |target: &str| !target.is_empty();
+        match plain {
             "tracepoint" | "tp" => {
                 let mut parts = target.split('/');
                 match (parts.next(), parts.next()) {
@@ -76,15 +127,52 @@ impl Section {
                     )),
                 }
             }
-            "raw_tracepoint" | "raw_tp" if !target.is_empty() => Section::RawTracepoint {
+            "raw_tracepoint" | "raw_tp" | "raw_tracepoint.w" | "raw_tp.w" if named(target) => Section::RawTracepoint {
                 name: target.to_owned(),
             },
-            "tp_btf" if !own.is_empty() => Section::TpBtf { name: own.to_owned() },
-            "kprobe" | "kretprobe" if !target.is_empty() => Section::Kprobe {
-                symbol: target.to_owned(),
-                on_return: family == "kretprobe",
+            // Their place is settled by the section alone: it is resolved when the object is loaded.
+            "tp_btf" | "fentry" | "fexit" | "fmod_ret" | "lsm" if named(own) => Section::Tracing {
+                family: TRACING.into_iter().find(|known| *known == plain).unwrap_or_default(),
+                target: own.to_owned(),
             },
-            _ => Section::unsupported(format!("unsupported section name {section:?}")),
+            "kprobe" | "kretprobe" if family == plain && named(target) => Section::Kprobe {
+                symbol: target.to_owned(),
+                on_return: plain == "kretprobe",
+            },
+            "kprobe.multi" | "kretprobe.multi" if named(target) => Section::KprobeMulti {
+                pattern: target.to_owned(),
+                on_return: plain == "kretprobe.multi",
+            },
+            "ksyscall" | "kretsyscall" if named(target) => Section::Ksyscall {
+                name: target.to_owned(),
+                on_return: plain == "kretsyscall",
+            },
+            "perf_event" => match PerfSettings::read(own, config) {
+                Ok(settings) => Section::PerfEvent(settings),
+                Err(error) => Section::Invalid {
+                    reason: error.to_string(),
+                },
+            },
+            "syscall" => Section::RunOnce,
+            "cgroup" | "cgroup_skb" => Section::Cgroup {
+                family: section.to_owned(),
+            },
+            _ if plain.starts_with("sockops") => Section::Cgroup {
+                family: "sockops".to_owned(),
+            },
+            _ => match NEEDS_MORE.iter().find(|(known, _)| plain.starts_with(known)) {
+                Some((_, needs)) => Section::unsupported(format!("section {section:?} needs {needs}")),
+                None => Section::unsupported(format!("unsupported section name {section:?}")),
+            },
+        }
+    }
+
+    /// The type that a program must be given before it is loaded, because libbpf does not know the section's name.
+    pub(super) fn program_type(&self) -> Option<ProgramType> {
+        match self {
+            Section::PerfEvent(_) => Some(ProgramType::PerfEvent),
+            Section::Cgroup { family } if family == "sockops" => Some(ProgramType::SockOps),
+            _ => None,
         }
     }
 
@@ -95,6 +183,7 @@ impl Section {
     /// Refuses what [`attach`] could not attach, for the program `name`.
     pub(super) fn check(&self, name: &str) -> Result<()> {
         match self {
+            Section::Invalid { reason } => Err(Error::invalid(reason.clone())),
             Section::Unsupported { reason } => {
                 Err(Error::unsupported(format!("{reason} for program {name:?}")).with_hint(SECTIONS))
             }
@@ -103,22 +192,39 @@ impl Section {
     }
 }
 
-/// Attaches a loaded program. `None` when it is disabled. The program is detached when the link is dropped.
-pub fn attach(program: &ProgramMut<'_>, section: &Section) -> Result<Option<Link>> {
+/// Attaches a loaded program. Nothing when it is disabled or has run. The program is detached when the links are dropped.
+pub fn attach(program: &mut ProgramMut<'_>, section: &Section) -> Result<Vec<Link>> {
     let name = program.name().to_string_lossy().into_owned();
+    let one = |link: Result<Link>| link.map(|link| vec![link]);
     let (result, log) = print::capture(|| match section {
         Section::Disabled => {
             tracing::debug!("program {name:?} is disabled: not attached");
-            Ok(None)
+            Ok(Vec::new())
         }
-        Section::Tracepoint { group, name } => tracepoint::attach(program, group, name).map(Some),
-        Section::RawTracepoint { name } => raw_tracepoint::attach(program, name).map(Some),
-        Section::TpBtf { name } => tp_btf::attach(program, name).map(Some),
-        Section::Kprobe { symbol, on_return } => kprobe::attach(program, symbol, *on_return).map(Some),
-        Section::Unsupported { .. } => section.check(&name).map(|()| None),
+        Section::Tracepoint { group, name } => one(tracepoint::attach(program, group, name)),
+        Section::RawTracepoint { name } => one(raw_tracepoint::attach(program, name)),
+        Section::Tracing { family, target } => one(trace::attach(program, family, target)),
+        Section::Kprobe { symbol, on_return } => one(kprobe::attach(program, symbol, *on_return)),
+        Section::KprobeMulti { pattern, on_return } => one(kprobe_multi::attach(program, pattern, *on_return)),
+        Section::Ksyscall { name, on_return } => one(kprobe_multi::attach_syscall(program, name, *on_return)),
+        Section::PerfEvent(settings) => perf_event::attach(program, *settings),
+        Section::Cgroup { family } => one(cgroup::attach(program, family)),
+        Section::RunOnce => run_once(program).map(|()| Vec::new()),
+        Section::Invalid { .. } | Section::Unsupported { .. } => section.check(&name).map(|()| Vec::new()),
     });
     drop(log);
     result.with_context(|| format!("attaching eBPF program {name:?}"))
+}
+
+/// Runs a program of section `syscall`.
+fn run_once(program: &ProgramMut<'_>) -> Result<()> {
+    let output = program
+        .test_run(ProgramInput::default())
+        .map_err(|error| failed("running it", &error).with_hint("programs of section syscall need Linux 5.14"))?;
+    match output.return_value as i32 {
+        0 => Ok(()),
+        code => Err(Error::new(crate::ErrorKind::Other, format!("it returned {code}"))),
+    }
 }
 
 /// An attach error of libbpf as ours, saying what was looked for.
@@ -128,7 +234,8 @@ fn failed(what: &str, error: &libbpf_rs::Error) -> Error {
         libbpf_rs::ErrorKind::PermissionDenied => crate::ErrorKind::Permission,
         _ => crate::ErrorKind::Unsupported,
     };
-    Error::new(kind, format!("{what}: {error}"))
+    // With its causes: the last one is the kernel's word.
+    Error::new(kind, format!("{what}: {error:#}"))
 }
 
 #[cfg(test)]
@@ -173,19 +280,46 @@ mod tests {
             (
                 "tp_btf/sched_switch",
                 None,
-                Section::TpBtf {
-                    name: "sched_switch".into(),
+                Section::Tracing {
+                    family: "tp_btf",
+                    target: "sched_switch".into(),
                 },
             ),
             (
                 "tp_btf/sched_switch",
                 Some("elsewhere"),
-                Section::TpBtf {
-                    name: "sched_switch".into(),
+                Section::Tracing {
+                    family: "tp_btf",
+                    target: "sched_switch".into(),
                 },
             ),
             ("kprobe/do_unlinkat", None, kprobe("do_unlinkat", false)),
             ("kretprobe/do_unlinkat", Some("vfs_unlink"), kprobe("vfs_unlink", true)),
+            (
+                "fentry.s/do_unlinkat",
+                Some("elsewhere"),
+                Section::Tracing {
+                    family: "fentry",
+                    target: "do_unlinkat".into(),
+                },
+            ),
+            (
+                "kretprobe.multi/tcp_*",
+                None,
+                Section::KprobeMulti {
+                    pattern: "tcp_*".into(),
+                    on_return: true,
+                },
+            ),
+            (
+                "ksyscall/openat",
+                None,
+                Section::Ksyscall {
+                    name: "openat".into(),
+                    on_return: false,
+                },
+            ),
+            ("syscall", None, Section::RunOnce),
             ("kprobe/gadget_program_disabled", None, Section::Disabled),
             (
                 "tp_btf/sched_switch",
@@ -193,7 +327,11 @@ mod tests {
                 Section::Disabled,
             ),
         ] {
-            assert_eq!(Section::parse(section, attach_to), expected, "{section}");
+            assert_eq!(
+                Section::parse(section, attach_to, &Config::default()),
+                expected,
+                "{section}"
+            );
         }
     }
 
@@ -204,11 +342,13 @@ mod tests {
             "tracepoint/",
             "kprobe",
             "program1",
-            "fentry.s/x",
+            "fentry",
+            "lwt_in",
+            "sk_reuseport/migrate",
             "xdp",
             "",
         ] {
-            let Section::Unsupported { reason } = Section::parse(section, None) else {
+            let Section::Unsupported { reason } = Section::parse(section, None, &Config::default()) else {
                 panic!("{section}")
             };
             assert!(reason.contains(&format!("{section:?}")), "{reason}");

@@ -20,7 +20,7 @@ use endpoint::{Layer3, Layer4};
 use timestamp::{Clock, WallClock};
 
 use super::host::HostFacts;
-use super::{Context, Demand, Instance, priority};
+use super::{Context, Demand, Explanation, Instance, explain, priority};
 use crate::Result;
 use crate::data::{Accessor, DataSource, Element, FieldId, Flow, Kind, NewField, Scalar};
 
@@ -177,6 +177,18 @@ impl Instance for Formatters {
                 step.inputs.iter().for_each(|input| stream.demand.add(*input));
             }
         }
+    }
+
+    fn explain(&self, context: &Context, to: &mut Explanation) {
+        // A time stamp's number is rewritten, too.
+        let outputs = self.steps.iter().flat_map(|step| {
+            let number = matches!(step.form, Form::Timestamp(_)).then_some(&step.inputs);
+            let numbers = number.into_iter().flatten();
+            std::iter::once(&step.output)
+                .chain(numbers)
+                .map(|field| (step.stream, *field))
+        });
+        to.operators.push(explain::of_fields(self.name(), context, outputs));
     }
 
     fn prepare(&mut self, context: &mut Context) -> Result<()> {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use self::fields::{ContainerField, add_container_fields};
 use self::gate::{ContainerGate, Selection};
-use super::{Context, Instance, KernelFilter, RecordIds, Stream, priority};
+use super::{Context, Explanation, Instance, KernelFilter, OperatorNote, RecordIds, Stream, explain, priority};
 use crate::containers::{Collection, Container, Lookup, LookupCache, MntnsFilter, Selector};
 use crate::data::{Accessor, Element, FieldId, Flow, Values};
 use crate::metadata::params::{Param, ParamValues, TypeHint};
@@ -250,6 +250,30 @@ impl Instance for LocalManager {
             image_digest: text("runtime-containerimage-digest"),
         };
         Ok(())
+    }
+
+    fn explain(&self, context: &Context, to: &mut Explanation) {
+        let fields = self
+            .streams
+            .iter()
+            .flat_map(|of| of.fields.iter().map(|(field, _)| (of.index, *field)));
+        let added = explain::of_fields(self.name(), context, fields);
+        let (selects, selection) = match (self.host, self.filters_in_kernel) {
+            (true, _) => (false, "events of the whole host pass"),
+            (false, true) => (true, "only events of selected containers pass, in the kernel"),
+            (false, false) if self.selector == Selector::default() => {
+                (false, "the gadget has no filter for containers")
+            }
+            (false, false) => (
+                true,
+                "only events of selected containers pass, before anything else is done",
+            ),
+        };
+        to.operators.push(OperatorNote {
+            on: added.on || selects,
+            why: format!("{selection}; {}", added.why),
+            ..added
+        });
     }
 
     fn prepare(&mut self, context: &mut Context) -> Result<()> {

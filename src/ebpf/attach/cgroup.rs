@@ -1,0 +1,25 @@
+//! Programs of the root control group: all groups are below it.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use libbpf_rs::{Link, ProgramMut};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+
+use super::failed;
+use crate::{Error, Result, ResultExt};
+
+/// Where version 2 of control groups is mounted, alone or beside version 1.
+const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+
+pub(super) fn attach(program: &ProgramMut<'_>, family: &str) -> Result<Link> {
+    let root = MOUNTS
+        .into_iter()
+        .find(|path| statfs(Path::new(path)).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC))
+        .ok_or_else(|| Error::unsupported(format!("no cgroup v2 mount found (looked in {MOUNTS:?})")))?;
+    let directory = File::open(root).with_context(|| format!("opening {root}"))?;
+    program
+        .attach_cgroup(directory.as_raw_fd())
+        .map_err(|error| failed(&format!("{family} on {root}"), &error))
+}

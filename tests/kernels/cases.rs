@@ -1,0 +1,217 @@
+//! The cases: gadgets whose programs are of one kind, and what must be seen of them.
+
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use super::common::{Ig, Live, gadget_source};
+
+/// Begins a line of the table kernel × program × buffer.
+pub(crate) const CELL: &str = "CELL";
+
+const BUFFERS: [&str; 2] = ["ring", "perf"];
+
+/// Programs of one kind.
+struct Case {
+    /// Directory under `tests/gadgets/attach`.
+    gadget: &'static str,
+    /// What its programs report themselves as.
+    programs: &'static [&'static str],
+    /// The first of the kernels that can run all of them; Debian's 6.1 has no fprobes for kprobe.multi.
+    since: (u32, u32),
+    /// Whether the kernel lets them write to perf buffers.
+    perf: bool,
+    flags: &'static [&'static str],
+    /// Makes them run.
+    provoke: fn(),
+}
+
+impl Case {
+    const fn new(gadget: &'static str, programs: &'static [&'static str]) -> Self {
+        Self {
+            gadget,
+            programs,
+            since: (5, 8),
+            perf: true,
+            flags: &["--host"],
+            provoke: remove_a_file,
+        }
+    }
+}
+
+/// Whether this is one of the kernels that can do everything of their version.
+fn in_vm() -> bool {
+    std::env::var_os("IG_TEST_IN_VM").is_some()
+}
+
+/// Major and minor version of the running kernel.
+fn kernel() -> (u32, u32) {
+    let name = nix::sys::utsname::uname().expect("a kernel");
+    let release = name.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+        _ => panic!("unexpected release {release:?}"),
+    }
+}
+
+/// Builds all gadgets of the cases and returns an archive of their images.
+pub(crate) fn images(ig: &Ig) -> PathBuf {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(gadget_source("attach")).expect("the gadgets") {
+        let entry = entry.expect("a directory");
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let name = format!("attach_{}", entry.file_name().to_string_lossy());
+            ig.build(&name, &entry.path());
+            names.push(name);
+        }
+    }
+    let archive = ig.store().parent().expect("a directory").join("images.tar");
+    let mut args = vec!["image".to_owned(), "export".to_owned()];
+    args.extend(names);
+    args.push(archive.to_string_lossy().into_owned());
+    ig.run(args).ok();
+    archive
+}
+
+/// `ig` with the images of all cases.
+fn ig() -> Option<&'static Ig> {
+    static IG: OnceLock<Option<Ig>> = OnceLock::new();
+    IG.get_or_init(|| {
+        let ig = Ig::new()?;
+        match std::env::var_os("IG_TEST_IMAGES") {
+            Some(archive) => {
+                ig.run(["image".as_ref(), "import".as_ref(), archive.as_os_str()]).ok();
+            }
+            None => {
+                images(&ig);
+            }
+        }
+        Some(ig)
+    })
+    .as_ref()
+}
+
+/// A process called `rm` removes a file.
+fn remove_a_file() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").expect("a file");
+    let status = Command::new("rm").arg(&file).status().expect("rm");
+    assert!(status.success());
+}
+
+/// A connection to a port where nobody listens.
+fn connect() {
+    let _ = TcpStream::connect("127.0.0.1:9");
+}
+
+/// A process computes for a moment.
+fn compute() {
+    let script = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
+    let _ = Command::new("sh").args(["-c", script]).stdout(Stdio::null()).status();
+}
+
+fn nothing() {}
+
+fn check(case: &Case) {
+    let Some(ig) = ig() else { return };
+    for buffer in BUFFERS {
+        let cell = run(ig, case, buffer);
+        println!(
+            "{CELL}\t{}\t{buffer}\t{}",
+            case.gadget,
+            cell.as_ref().map_or_else(String::as_str, |()| "pass")
+        );
+        if let Err(limitation) = cell {
+            let expected = !in_vm() || kernel() < case.since || (buffer == "perf" && !case.perf);
+            assert!(expected, "{} with {buffer} buffers: {limitation}", case.gadget);
+        }
+    }
+}
+
+/// Runs the gadget until each of its programs was seen. The error is the reason why it cannot run here.
+fn run(ig: &Ig, case: &Case, buffer: &str) -> Result<(), String> {
+    let name = format!("attach_{}", case.gadget);
+    let kind = format!("--buffer-kind={buffer}");
+    let mut args = vec![
+        "run",
+        &name,
+        "--verify-image=false",
+        "--pull=never",
+        "-o",
+        "json",
+        "-v",
+        &kind,
+    ];
+    args.extend(case.flags);
+    let live = Live::spawn(&mut ig.command(args));
+    if let Err(log) = live.running_or_failed() {
+        let error = log
+            .lines()
+            .find(|line| line.starts_with("Error: "))
+            .unwrap_or(&log)
+            .to_owned();
+        assert!(error.contains(": "), "{error}");
+        return Err(error);
+    }
+    for program in case.programs {
+        let sought = format!("\"program\":\"{program}\"");
+        let mut tries = 0;
+        while !live.has_line(&sought) {
+            assert!(tries < 100, "{program} did not report; {}", live.log());
+            (case.provoke)();
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            tries += 1;
+        }
+    }
+    live.stop().ok();
+    Ok(())
+}
+
+macro_rules! cases {
+    ($($name:ident: $case:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            check(&$case);
+        }
+    )*};
+}
+
+cases! {
+    tracepoint: Case::new("tracepoint", &["tracepoint"]);
+    raw_tracepoint: Case::new("raw_tracepoint", &["raw_tracepoint", "raw_tp.w"]);
+    tp_btf: Case::new("tp_btf", &["tp_btf"]);
+    kprobe: Case::new("kprobe", &["kprobe", "kretprobe"]);
+    kprobe_multi: Case { since: (6, 12), ..Case::new("kprobe_multi", &["kprobe.multi", "kretprobe.multi"]) };
+    ksyscall: Case::new("ksyscall", &["ksyscall"]);
+    fentry: Case::new("fentry", &["fentry", "fexit"]);
+    fmod_ret: Case::new("fmod_ret", &["fmod_ret"]);
+    lsm: Case::new("lsm", &["lsm"]);
+    sleepable: Case { since: (5, 11), perf: false, ..Case::new("sleepable", &["lsm.s"]) };
+    perf_event: Case { provoke: compute, ..Case::new("perf_event", &["perf_event"]) };
+    syscall: Case { since: (5, 14), perf: false, provoke: nothing, ..Case::new("syscall", &["syscall"]) };
+    cgroup: Case { flags: &[], provoke: connect, ..Case::new("cgroup", &["cgroup_skb", "sockops", "cgroup/connect4"]) };
+}
+
+/// The bundled gadgets, which need nothing but tracepoints.
+#[test]
+fn catalogue() {
+    let Some(ig) = ig() else { return };
+    for buffer in BUFFERS {
+        let kind = format!("--buffer-kind={buffer}");
+        let live = Live::spawn(&mut ig.command(["run", "trace_open", "--host", "-o", "json", "-v", &kind]));
+        live.wait_running();
+        let path = Path::new("/tmp/a file that only this test opens");
+        std::fs::write(path, "").expect("a file");
+        live.wait_line("a file that only this test opens");
+        live.stop().ok();
+        let live = Live::spawn(&mut ig.command(["run", "trace_exec", "--host", "-o", "json", "-v", &kind]));
+        live.wait_running();
+        remove_a_file();
+        live.wait_line("\"comm\":\"rm\"");
+        live.stop().ok();
+        println!("{CELL}\tcatalogue\t{buffer}\tpass");
+    }
+}

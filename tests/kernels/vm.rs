@@ -1,0 +1,165 @@
+//! Boots kernels in QEMU and runs the cases there.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::cases;
+use super::common::{Ig, skip};
+use super::cpio::Archive;
+
+/// How long one kernel may take, in software emulation on a busy machine.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// What the first process of the virtual machine says with the status of the cases.
+const VERDICT: &str = "CASES-ENDED-WITH:";
+
+const INIT: &str = r#"#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs tmpfs /tmp
+mount -t tracefs tracefs /sys/kernel/tracing
+mount -t bpf bpf /sys/fs/bpf
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+ip link set lo up
+export PATH=/bin HOME=/root IG_TEST_IN_VM=1 IG_TEST_IMAGES=/images.tar
+/cases cases:: --test-threads=1 --nocapture 2>&1
+echo "CASES-ENDED-WITH:$?"
+poweroff -f
+"#;
+
+#[test]
+fn other_kernels() {
+    let Some(ig) = Ig::new() else { return };
+    let wanted = std::env::var("IG_TEST_KERNELS").unwrap_or_else(|_| "6.1".to_owned());
+    if Command::new("qemu-system-x86_64").arg("--version").output().is_err() {
+        return skip("qemu-system-x86_64");
+    }
+    let images = cases::images(&ig);
+    let initramfs = initramfs(&images);
+    let mut failed = Vec::new();
+    for (version, directory) in kernels(&wanted) {
+        println!("--- Linux {version} in QEMU");
+        let output = boot(&directory.join("vmlinuz"), &initramfs);
+        for line in output.lines().filter(|line| shown(line)) {
+            println!("{version}: {line}");
+        }
+        if !output.contains(&format!("{VERDICT}0")) {
+            println!("{output}");
+            failed.push(version);
+        }
+    }
+    assert!(failed.is_empty(), "cases failed on Linux {failed:?}");
+}
+
+fn shown(line: &str) -> bool {
+    line.starts_with(cases::CELL) || line.starts_with("test ") || line.starts_with("test result")
+}
+
+/// The directories of the wanted kernels, fetched if they are not there.
+fn kernels(wanted: &str) -> Vec<(String, PathBuf)> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/testenv/kernels.sh");
+    let output = Command::new(script)
+        .args(wanted.split_whitespace())
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("the script can be run");
+    assert!(output.status.success(), "kernels could not be fetched");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .map(|(version, directory)| (version.to_owned(), PathBuf::from(directory)))
+        .collect()
+}
+
+/// The first file system: everything that the cases need.
+fn initramfs(images: &Path) -> tempfile::NamedTempFile {
+    let mut archive = Archive::default();
+    for directory in ["/proc", "/sys", "/dev", "/tmp", "/root", "/var/lib/ig", "/run", "/etc"] {
+        archive.directory(directory);
+    }
+    archive.file("/init", 0o755, INIT.as_bytes());
+    archive.file("/etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n");
+    archive.file("/etc/group", 0o644, b"root:x:0:\n");
+    archive.copy(&which("busybox"), "/bin/busybox");
+    let ig = Path::new(env!("CARGO_BIN_EXE_ig"));
+    let cases = std::env::current_exe().expect("this is a program");
+    let stripped = tempfile::tempdir().expect("a temporary directory");
+    for (program, at) in [(ig, env!("CARGO_BIN_EXE_ig")), (cases.as_path(), "/cases")] {
+        archive.copy(&strip(program, stripped.path()), at);
+        for library in libraries(program) {
+            archive.copy(&library, &library.to_string_lossy());
+        }
+    }
+    archive.copy(images, "/images.tar");
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    fs::write(file.path(), archive.finish()).expect("room for an initramfs");
+    file
+}
+
+fn strip(program: &Path, directory: &Path) -> PathBuf {
+    let target = directory.join(program.file_name().expect("a program"));
+    let status = Command::new("strip").arg("-o").arg(&target).arg(program).status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "strip {}",
+        program.display()
+    );
+    target
+}
+
+/// The shared libraries of `program` with the loader.
+fn libraries(program: &Path) -> BTreeSet<PathBuf> {
+    let output = Command::new("ldd").arg(program).output().expect("ldd");
+    String::from_utf8_lossy(&output.stdout)
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+        .map(PathBuf::from)
+        .collect()
+}
+
+fn which(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|path| path.exists())
+        .unwrap_or_else(|| panic!("{program} is not installed"))
+}
+
+/// Boots `kernel`; what it printed until it ended or was ended.
+fn boot(kernel: &Path, initramfs: &tempfile::NamedTempFile) -> String {
+    let mut qemu = Command::new("qemu-system-x86_64")
+        .args(["-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "1536"])
+        .args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-kernel"])
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(initramfs.path())
+        .args([
+            "-append",
+            "console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,yama,apparmor,bpf",
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("qemu-system-x86_64 can be run");
+    let mut console = qemu.stdout.take().expect("a pipe");
+    let reader = std::thread::spawn(move || {
+        let mut output = Vec::new();
+        let _ = console.read_to_end(&mut output);
+        String::from_utf8_lossy(&output).replace('\r', "")
+    });
+    let deadline = Instant::now() + LIMIT;
+    while qemu.try_wait().expect("our own child").is_none() {
+        if Instant::now() > deadline {
+            println!("not ended after {LIMIT:?}");
+            let _ = qemu.kill();
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    reader.join().expect("the reader does not panic")
+}
