@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 
 use common::docker::{Container, Waiting, docker};
 use common::{Ig, Live, Ran, public_copy};
+use inspektor_gadget::gadget::Gadget;
+use inspektor_gadget::recording::Recording;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -293,4 +295,37 @@ fn a_reader_that_goes_away_ends_a_replay_quietly() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn damaged_recordings_neither_panic_nor_hang() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/recordings/trace_exec.igrec");
+    let bytes = fs::read(path).unwrap();
+    let mut damaged = 0;
+    for at in (0..bytes.len()).step_by(97) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        let result = Recording::from_bytes(flipped).and_then(|recording| {
+            let mut running = Gadget::replay(recording).build()?.start()?;
+            running.wait(Some(common::PATIENCE));
+            assert!(running.stop_signal().is_requested(), "byte {at}: it hangs");
+            running.stop()
+        });
+        let error = result.expect_err("every flipped bit is noticed").to_string();
+        assert!(error.starts_with("recording in memory: "), "byte {at}: {error}");
+        damaged += usize::from(error.contains("damaged at byte "));
+    }
+    assert!(damaged > 1000, "{damaged}");
+
+    // Whatever follows the right beginning.
+    for seed in 0..200_u32 {
+        let mut state = seed;
+        let mut noise = bytes[..16].to_vec();
+        noise.extend((0..1000).map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        }));
+        let error = Recording::from_bytes(noise).unwrap_err().to_string();
+        assert!(error.contains("damaged at byte 16: "), "{error}");
+    }
 }
