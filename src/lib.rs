@@ -22,9 +22,11 @@ pub mod ebpf;
 pub mod error;
 pub mod gadget;
 pub mod image;
+mod local_time;
 pub mod metadata;
 pub mod operators;
 pub mod output;
+mod pattern;
 pub mod stop;
 mod text;
 

@@ -47,6 +47,13 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
+/// `text` on a line of its own and a caret below its byte `at`, to be put behind a message.
+pub(crate) fn point_at(text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let dots = printable(before).chars().count();
+    format!("\n | {}\n | {}^", printable(text), ".".repeat(dots))
+}
+
 /// Up to three of `names` (full name, its last part) near `name`: those that end in it, then those a few letters away.
 pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<&'a str> {
     let wanted = name.to_lowercase();
@@ -106,6 +113,13 @@ mod tests {
         assert_eq!(nearest("something else", names), Vec::<&str>::new());
         assert_eq!(did_you_mean(&["a", "b"]).unwrap(), "did you mean `a` or `b`?");
         assert_eq!(did_you_mean(&[]), None);
+    }
+
+    #[test]
+    fn a_caret_points_at_a_place() {
+        assert_eq!(point_at("pid>x", 4), "\n | pid>x\n | ....^");
+        assert_eq!(point_at("é\u{1b}>x", 3), "\n | é\\u{1b}>x\n | .......^");
+        assert_eq!(point_at("ab", 9), "\n | ab\n | ..^");
     }
 
     #[test]

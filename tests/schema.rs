@@ -2,8 +2,8 @@
 //!
 //! Equal are: data sources, fields in order with kind, size, flags, parent, order, tags and annotations; parameters with key,
 //! default, type, short flag, second key, value hint, values and tags. The record leaves out descriptions and titles. Fields that
-//! only operators add which this version has not got (`filter`, `otel-metrics`, …) do not occur in it; their parameters do, and
-//! only those of the eBPF object and of the container operator are compared.
+//! only operators add which this version has not got (`otel-metrics`, …) do not occur in it; their parameters do, and
+//! only those of the eBPF object and of the operators that select events are compared.
 
 use std::path::Path;
 
@@ -13,6 +13,15 @@ use inspektor_gadget::image::{PullPolicy, ResolveOptions, Resolver, StoreChoice}
 use inspektor_gadget::metadata::params::{Param, TypeHint};
 use inspektor_gadget::operators::local_manager::ContainerSource;
 use serde_json::{Map, Value, json};
+
+/// Whose parameters are compared.
+const PREFIXES: [&str; 5] = [
+    "operator.oci.ebpf.",
+    "operator.LocalManager.",
+    "operator.filter.",
+    "operator.sort.",
+    "operator.limiter.",
+];
 
 fn gadget(name: &str) -> Gadget {
     let dir = tempfile::tempdir().unwrap();
@@ -168,7 +177,7 @@ fn compare_sources(name: &str) {
 fn compare_params(name: &str) {
     let of_interest = |param: &Value| {
         let prefix = param["prefix"].as_str().unwrap_or_default();
-        ["operator.oci.ebpf.", "operator.LocalManager."].contains(&prefix)
+        PREFIXES.contains(&prefix)
     };
     let mut got: Vec<Value> = gadget(name)
         .params()

@@ -292,6 +292,8 @@ fn sink(gadget: &mut Gadget, values: &ParamValues, params: &[Param], output: &Ou
         fields: chosen(FIELDS),
         output: chosen(OUTPUT),
         terminal: on_terminal.then(|| Arc::new(terminal_width) as sink::TerminalWidth),
+        timestamps: run_flags::timestamps(values)?,
+        loss_records: values.is_true(run_flags::LOSS_RECORDS),
     };
     let stop = gadget.stop_signal();
     output.on_end(move || stop.request());

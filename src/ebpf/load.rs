@@ -13,7 +13,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use super::attach::{self, Section};
 use super::btf::{KernelBtf, MinimalOptions, minimal};
 use super::buffer::{BufferKind, BufferSettings};
-use super::markers::{MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH};
+use super::markers::{BUILD_ID_MAP, MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH, SWITCHED_MAPS};
 use super::object::{EbpfObject, PARAM_PREFIX, ProgramInfo, open};
 use super::print::{self, Log};
 use crate::metadata::params::ParamValues;
@@ -177,19 +177,31 @@ impl EbpfObject {
                 if let Some(filter) = options.mntns_filter {
                     map.reuse_fd(filter).map_err(failed)?;
                 }
+            } else if self.is_unused(&name, options)? {
+                map.set_max_entries(1).map_err(failed)?;
             } else if let Some(entries) = self.max_entries(&name, options)? {
                 map.set_max_entries(entries).map_err(failed)?;
-            } else if name == super::markers::BUILD_ID_MAP && map.max_entries() == 0 {
+            } else if name == BUILD_ID_MAP && map.max_entries() == 0 {
                 map.set_max_entries(1).map_err(failed)?;
             }
         }
         Ok(())
     }
 
-    /// The size of map `<map>` that variable `<map>_max_entries` asks for.
-    fn max_entries(&self, map: &str, options: &LoadOptions<'_>) -> Result<Option<u32>> {
-        let name = format!("{map}_max_entries");
-        let Some(variable) = self.variable(&name) else {
+    /// Whether the constant that turns the use of `map` on is off: then the map only has to exist, and takes time and memory
+    /// for nothing.
+    fn is_unused(&self, map: &str, options: &LoadOptions<'_>) -> Result<bool> {
+        match SWITCHED_MAPS.iter().find(|(switched, _)| *switched == map) {
+            None => Ok(false),
+            Some((_, switch)) => Ok(self
+                .value(switch, options)?
+                .is_some_and(|value| value.iter().all(|byte| *byte == 0))),
+        }
+    }
+
+    /// The bytes that variable `name` is going to have, if there is one.
+    fn value(&self, name: &str, options: &LoadOptions<'_>) -> Result<Option<Vec<u8>>> {
+        let Some(variable) = self.variable(name) else {
             return Ok(None);
         };
         let mut bytes = variable.initial.clone();
@@ -198,6 +210,15 @@ impl EbpfObject {
             let value = options.values.get(&full_name).unwrap_or(&param.param.default);
             bytes = param.encode(variable, value)?.unwrap_or(bytes);
         }
+        Ok(Some(bytes))
+    }
+
+    /// The size of map `<map>` that variable `<map>_max_entries` asks for.
+    fn max_entries(&self, map: &str, options: &LoadOptions<'_>) -> Result<Option<u32>> {
+        let name = format!("{map}_max_entries");
+        let Some(bytes) = self.value(&name, options)? else {
+            return Ok(None);
+        };
         match <[u8; 4]>::try_from(bytes) {
             Ok(bytes) => Ok(Some(u32::from_le_bytes(bytes)).filter(|entries| *entries > 0)),
             Err(_) => {

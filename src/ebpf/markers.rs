@@ -39,6 +39,9 @@ pub const MNTNS_FILTER_SWITCH: &str = "gadget_filter_by_mntns";
 
 /// The map of build ids, whose declared size of 0 is not for the kernel.
 pub(super) const BUILD_ID_MAP: &str = "ig_build_id";
+/// Maps of megabytes that nothing uses unless a constant is on: map, constant.
+pub(super) const SWITCHED_MAPS: [(&str, &str); 2] =
+    [("ig_ustack", "collect_ustack"), (BUILD_ID_MAP, "collect_build_id")];
 
 /// The type of a map, as far as markers care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

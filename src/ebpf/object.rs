@@ -239,6 +239,22 @@ impl EbpfObject {
         &self.programs
     }
 
+    /// Where the programs are attached: their sections, and the targets that the configuration says instead.
+    pub fn attached_to(&self) -> impl Iterator<Item = String> {
+        self.programs.iter().flat_map(|program| {
+            let target = match &program.target {
+                Section::Kprobe { symbol, .. } => symbol.clone(),
+                Section::Tracepoint { group, name } => format!("tracepoint/{group}/{name}"),
+                Section::RawTracepoint { name } => format!("raw_tp/{name}"),
+                Section::Tracing { family, target } => format!("{family}/{target}"),
+                Section::KprobeMulti { pattern, .. } => pattern.clone(),
+                Section::Ksyscall { name, .. } => name.clone(),
+                _ => String::new(),
+            };
+            [program.section.clone(), target]
+        })
+    }
+
     /// The tracers in declaration order.
     pub fn tracers(&self) -> &[TracerSource] {
         &self.tracers

@@ -40,9 +40,13 @@ use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues};
 use crate::operators::cgroup::Cgroups;
 use crate::operators::env::Environment;
+use crate::operators::filter::{Filter, KernelSide};
 use crate::operators::formatters::Formatters;
+use crate::operators::include_self::OwnEvents;
+use crate::operators::limiter::Limiter;
 use crate::operators::local_manager::{ContainerSource, LocalManager};
 use crate::operators::process::Processes;
+use crate::operators::sort::Sort;
 use crate::operators::uidgid::UidGidResolver;
 use crate::operators::ustack::UserStacks;
 use crate::operators::{Context, Instance, priority};
@@ -71,6 +75,8 @@ pub struct Gadget {
     defaults: Config,
     values: ParamValues,
     buffers: BufferSettings,
+    /// The id that the kernel's programs see this process by, if it can be known.
+    own_pid: Option<u32>,
 }
 
 impl std::fmt::Debug for Gadget {
@@ -185,6 +191,18 @@ impl GadgetBuilder<'_> {
         instances.extend(uid_gid.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let stacks = UserStacks::instantiate(&mut context)?;
         instances.extend(stacks.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let sort = Sort::instantiate(&mut context);
+        instances.extend(sort.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let limiter = Limiter::instantiate(&mut context);
+        instances.extend(limiter.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        // Last, because whatever data source there is then can be filtered.
+        let kernel = KernelSide {
+            filters_mntns,
+            attached_to: object.iter().flat_map(EbpfObject::attached_to).collect(),
+            rewrites_records: self.image.wasm().is_some(),
+        };
+        instances.push(Box::new(Filter::instantiate(&mut context, kernel)));
+        instances.push(Box::new(OwnEvents));
         let mut gadget = Gadget {
             context,
             object,
@@ -193,7 +211,9 @@ impl GadgetBuilder<'_> {
             defaults: config.sub("paramdefaults").cloned().unwrap_or_default(),
             values: self.values,
             buffers: self.buffers,
+            own_pid: own_pid(&host_files),
         };
+        gadget.set_include_self(false);
         if self.host {
             gadget.set_param("host", "true")?;
         }
@@ -274,6 +294,12 @@ impl Gadget {
         self.buffers = settings;
     }
 
+    /// Whether events of this very process are events like any other; by default they are left out, so that a gadget does not
+    /// show the work of showing it.
+    pub fn set_include_self(&mut self, include: bool) {
+        self.context.own_pid = self.own_pid.filter(|_| !include);
+    }
+
     /// The data sources that are referenced, in order of registration.
     pub fn data_sources(&self) -> impl Iterator<Item = &DataSource> {
         self.context
@@ -325,6 +351,12 @@ impl Gadget {
         });
         Ok(())
     }
+}
+
+fn own_pid(host: &Host) -> Option<u32> {
+    host.own_pid()
+        .inspect_err(|error| tracing::debug!("events of our own cannot be told from others: {error}"))
+        .ok()
 }
 
 type EventFn = Box<dyn FnMut(&Element) + Send>;

@@ -10,13 +10,17 @@ pub mod cgroup;
 pub mod combiner;
 pub mod env;
 pub(crate) mod explain;
+pub mod filter;
 pub mod formatters;
+pub mod include_self;
+pub mod limiter;
 pub mod local_manager;
 pub mod logs;
 mod periodic;
 pub mod priority;
 pub mod process;
 pub mod sink;
+pub mod sort;
 pub mod uidgid;
 pub mod ustack;
 
@@ -40,6 +44,8 @@ pub struct Context {
     pub stop: StopSignal,
     /// The set of mount namespaces that the kernel side lets through; none means all.
     pub mntns_filter: Option<KernelFilter>,
+    /// The process, as the host counts, whose events are left out because they are the tracer's own.
+    pub own_pid: Option<u32>,
 }
 
 /// A set of mount namespaces that the kernel side lets through.

@@ -13,11 +13,10 @@ mod syscall;
 mod syscall_table;
 #[cfg(test)]
 mod tests;
-mod timestamp;
+pub(super) mod timestamp;
 mod units;
 
 use endpoint::{Layer3, Layer4};
-use jiff::tz::TimeZone;
 use timestamp::Clock;
 
 use super::{Context, Demand, Explanation, Instance, explain, priority};
@@ -379,7 +378,7 @@ impl Job {
                 Form::Syscall => Work::Syscall,
                 Form::Timestamp(layout) => Work::Timestamp {
                     offset,
-                    clock: wants_text.then(|| Clock::new(TimeZone::system(), layout.as_deref())),
+                    clock: wants_text.then(|| Clock::new(crate::local_time::zone(), layout.as_deref())),
                 },
                 Form::Bytes => Work::Bytes,
                 Form::Duration => Work::Duration,

@@ -326,7 +326,6 @@ impl Instance for LocalManager {
                 "start docker, say where its socket is with --docker-socketpath, or trace the whole host with --host",
             ));
         }
-        collection.wait_initial();
         if !self.host && self.filters_in_kernel {
             let filter = collection
                 .filter(self.selector.clone(), 0)
@@ -359,6 +358,14 @@ impl Instance for LocalManager {
             }
             self.select(&collection, of, stream);
             self.enrich(&collection, of, stream);
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, _context: &mut Context) -> Result<()> {
+        // Only now: containers were listed, and the hook was loaded, while the gadget was.
+        if let ContainerSource::Collection(collection) = &self.containers {
+            collection.wait_initial();
         }
         Ok(())
     }
