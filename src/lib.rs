@@ -26,6 +26,7 @@ mod local_time;
 pub mod metadata;
 pub mod operators;
 pub mod output;
+mod pattern;
 pub mod stop;
 mod text;
 
