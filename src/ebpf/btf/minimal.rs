@@ -484,7 +484,6 @@ mod tests {
         let mut find = |text: &[u8]| filter.find(text).map(|wanted| wanted.name);
         for (text, expected) in [
             (&b"a\0b\0"[..], Some("a")),
-            (b"a___x\0", Some("a")),
             (b"ab\0c", Some("ab")),
             (b"ab", Some("ab")),
             (b"abc___o\0", Some("abc")),
