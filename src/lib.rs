@@ -20,6 +20,7 @@ pub mod containers;
 pub mod data;
 pub mod ebpf;
 pub mod error;
+pub mod features;
 pub mod gadget;
 pub mod image;
 pub mod metadata;

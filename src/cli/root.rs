@@ -10,7 +10,9 @@ use super::config::Config;
 use super::error::{self, Failure};
 use super::gadget_args::GadgetArgs;
 use super::stdout::stdout;
-use super::{completion, config, flags, help, image, list_containers, logging, run, run_flags, schema, version};
+use super::{
+    completion, config, doctor, flags, help, image, list_containers, logging, run, run_flags, schema, version,
+};
 use crate::metadata::params::typed::go_quote;
 use crate::{Error, Result};
 
@@ -26,6 +28,7 @@ const COMMANDS: &[Entry] = &[
     Entry::new(config::command, config::run).with_usage(),
     Entry::new(image::command, image::run),
     Entry::new(list_containers::command, list_containers::run),
+    Entry::gadget(doctor::command, doctor::run),
     Entry::gadget(run_flags::command, run::run),
     Entry::gadget(schema::command, schema::run),
     Entry::new(version::command, version::run).with_usage(),

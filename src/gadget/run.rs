@@ -212,6 +212,7 @@ fn load(
         values: values.clone(),
         mntns_filter,
         buffers,
+        only: None,
     })
 }
 

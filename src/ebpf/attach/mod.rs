@@ -13,6 +13,7 @@ mod tracepoint;
 
 use libbpf_rs::{Link, ProgramInput, ProgramMut, ProgramType};
 
+pub(crate) use self::kprobe::has_kprobes;
 pub use self::perf_event::PerfSettings;
 use super::print;
 use crate::metadata::config::Config;
