@@ -71,7 +71,7 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
         }
     }
     gadget.set_values(&values);
-    run::show(gadget, &values, &output_params, &interrupts)
+    run::show(gadget, &values, &output_params, &interrupts, ())
 }
 
 /// Names the flags that the recorded run had and a replay cannot have.

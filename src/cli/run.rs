@@ -80,15 +80,16 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     if let Some(path) = record_to {
         gadget.record(Path::new(path))?;
     }
-    show(gadget, &values, &output_params, &interrupts)
+    show(gadget, &values, &output_params, &interrupts, kernel_btf)
 }
 
-/// Runs a gadget to its end and shows its events on standard output.
+/// Runs a gadget to its end and shows its events on standard output. What only the start needs is dropped after it.
 pub(super) fn show(
     mut gadget: Gadget,
     values: &ParamValues,
     output_params: &[Param],
     interrupts: &Interrupts,
+    for_start: impl Sized,
 ) -> Result<()> {
     let output = Output::stdout()?;
     let sink = sink(&mut gadget, values, output_params, &output)?;
@@ -100,7 +101,7 @@ pub(super) fn show(
     interrupts.end(gadget.stop_signal());
 
     let mut running = gadget.start()?;
-    drop(kernel_btf);
+    drop(for_start);
     tracing::debug!("running...");
     running.wait(timeout(values)?);
     let report = running.stop()?;

@@ -33,6 +33,8 @@ pub struct LoadOptions<'a> {
     pub buffers: BufferSettings,
     /// Maps of another load of the same object that this one goes on using, by name.
     pub reused_maps: Vec<(&'a str, BorrowedFd<'a>)>,
+    /// Loads only the program of this name, and treats it as one that the gadget cannot do without.
+    pub only: Option<String>,
 }
 
 /// An object in the kernel. Programs are detached and unloaded when this is dropped.
@@ -63,10 +65,22 @@ impl EbpfObject {
         let kind = options.buffers.kind()?;
         let custom_btf = self.custom_btf(kind)?;
         let mut left_out: Vec<String> = Vec::new();
-        for program in self.programs() {
+        let only = options.only.as_deref();
+        left_out.extend(
+            self.programs()
+                .iter()
+                .filter(|program| only.is_some_and(|only| only != program.name))
+                .map(|program| program.name.clone()),
+        );
+        let optional = |program: &ProgramInfo| program.optional.is_some() && only.is_none();
+        for program in self
+            .programs()
+            .iter()
+            .filter(|program| only.is_none_or(|only| only == program.name))
+        {
             // libbpf would refuse the whole object for it, with fewer words.
             match program.target.check(&program.name) {
-                Err(error) if program.optional.is_some() => {
+                Err(error) if optional(program) => {
                     say_left_out(program, &error);
                     left_out.push(program.name.clone());
                 }
@@ -97,6 +111,10 @@ impl EbpfObject {
                         .iter()
                         .filter(|p| !left_out.contains(&p.name))
                         .cloned()
+                        .map(|program| ProgramInfo {
+                            optional: program.optional.filter(|_| only.is_none()),
+                            ..program
+                        })
                         .collect();
                     return Ok(Loaded {
                         links: Vec::new(),
@@ -112,7 +130,7 @@ impl EbpfObject {
             match self
                 .programs()
                 .iter()
-                .find(|p| Some(&p.name) == refused.as_ref() && p.optional.is_some())
+                .find(|p| Some(&p.name) == refused.as_ref() && optional(p))
             {
                 Some(program) if !left_out.contains(&program.name) => {
                     say_left_out(program, &load_error(&error, &log));

@@ -228,6 +228,7 @@ fn load(
         mntns_filter,
         buffers,
         reused_maps,
+        only: None,
     })
 }
 

@@ -17,6 +17,7 @@ use std::os::fd::BorrowedFd;
 use libbpf_rs::{Link, ProgramInput, ProgramMut, ProgramType};
 
 pub use self::iter::IterKind;
+pub(crate) use self::kprobe::has_kprobes;
 pub use self::perf_event::PerfSettings;
 use super::print;
 use crate::metadata::config::Config;
