@@ -450,12 +450,9 @@ impl Running {
                 .with_context(|| format!("starting operator {name:?}"))?;
             self.instances.push(instance);
         }
-        match &mut self.kernel {
-            Some(kernel) => {
-                kernel.loaded.attach().with_context(in_ebpf)?;
-                kernel.start_fetchers(context).with_context(in_ebpf)?;
-            }
-            None => {}
+        if let Some(kernel) = &mut self.kernel {
+            kernel.loaded.attach().with_context(in_ebpf)?;
+            kernel.start_fetchers(context).with_context(in_ebpf)?;
         }
         if let Some(player) = player {
             // The data sources of a recording are the first ones.
