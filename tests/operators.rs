@@ -171,10 +171,20 @@ fn custom_params_are_flags_in_any_place() {
 fn a_broken_patch_aborts_the_run() {
     let Some(ig) = Ig::new() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let yaml = "operator: {process: {emitstats: true}}\nparams: {custom: {x: {patch: {y: '{{.invalidTemplate'}}}}\n";
-    fs::write(dir.path().join("gadget.yaml"), yaml).unwrap();
-    ig.line(&format!("run {}", dir.path().display()))
-        .fails_with(&["processing custom params: custom.x: template: x:1:1: unclosed action"]);
+    let with = |template: &str| {
+        let yaml = format!(
+            "operator: {{process: {{emitstats: true}}}}\nparams: {{custom: {{x: {{patch: {{y: '{template}'}}}}}}}}\n"
+        );
+        fs::write(dir.path().join("gadget.yaml"), yaml).unwrap();
+        ig.line(&format!("run {}", dir.path().display()))
+    };
+    with("{{call .nosuch \"x\"}}")
+        .fails_with(&["processing custom params: custom.x: template: x:1:3: error calling call: call of nil"]);
+    // What can be seen without running it is seen when the gadget is built.
+    with("{{.invalidTemplate").fails_with(&[
+        "validating metadata file",
+        "params.custom.x.patch.y: template: patch:1:1: unclosed action",
+    ]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! gadget.yaml as a build sees it: decoded strictly enough to give the image its annotations, validated against the compiled
 //! object, and completed for `--update-metadata`.
 //!
-//! What a running gadget sees of the same file is [`Config`](crate::metadata::config::Config).
+//! What a running gadget sees of the same file is [`Config`].
 
 mod check;
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod markers;
 pub mod object;
 pub mod params;
 mod print;
+pub mod schema;
 mod sources;
 pub mod tracer;
 

@@ -14,9 +14,10 @@ use super::fetch::schedule::DEFAULT_MAP_INTERVAL;
 use super::markers::{DeclaredMap, MapClass, Markers, Parts};
 use super::params::{EbpfParam, ParamOverride};
 use super::print;
+use super::schema::SourceSchema;
 use super::sources::Sources;
 pub use super::sources::{IteratorSource, MapSource, TracerSource};
-use crate::data::{Flow, Stream};
+use crate::data::Stream;
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
@@ -121,19 +122,7 @@ impl EbpfObject {
 
     /// Subscribes the conversions of enums to text at `priority`.
     pub fn prepare(&mut self, streams: &mut [Stream], priority: i32) {
-        for field in self.sources.enums.drain(..) {
-            let stream = &mut streams[field.stream];
-            if !stream.demand.wants(field.target) {
-                continue;
-            }
-            let source = stream.source.accessor(field.source);
-            let target = stream.source.accessor(field.target);
-            stream.pipeline.subscribe(priority, move |element| {
-                let value = source.bits(element);
-                target.write(element, |out| field.values.format(value, &field.separator, out));
-                Ok(Flow::Continue)
-            });
-        }
+        self.sources.enums.prepare(streams, priority);
     }
 
     /// The parameters, with their prefix.
@@ -193,11 +182,22 @@ impl EbpfObject {
         &self.sources.maps
     }
 
+    /// The indices of the streams that are arrays.
+    pub fn arrays(&self) -> impl Iterator<Item = usize> {
+        let iterators = self.sources.iterators.iter().map(|source| source.stream);
+        iterators.chain(self.sources.maps.iter().map(|source| source.stream))
+    }
+
     /// Whether there are programs that see one network namespace at a time.
     pub fn visits_network_namespaces(&self) -> bool {
         self.programs
             .iter()
             .any(|program| matches!(program.target, Section::Iter { kind } if kind.is_per_network_namespace()))
+    }
+
+    /// What is needed to understand the records of the tracers, in the order of their streams.
+    pub fn schemas(&self) -> &[SourceSchema] {
+        &self.sources.schemas
     }
 
     /// Whether the object can be restricted to mount namespaces.

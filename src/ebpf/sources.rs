@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::btf::{Btf, BtfKind, KernelBtf, TypeId};
 use super::fetch::schedule::{DEFAULT_MAP_INTERVAL, MapFetches, Schedule};
 use super::fields::{EnumValues, StructFields, struct_fields, struct_fields_of};
-use super::markers::{BpfIterator, Declared, MapIterator, Tracer};
-use crate::data::{Container, DataSource, FieldId, NewField, RecordIds, Scalar, SourceType, Stream};
+use super::markers::{Declared, MapIterator};
+use super::schema::{EnumTexts, SourceSchema};
+use crate::data::{Container, DataSource, RecordIds, SourceType, Stream};
 use crate::metadata::SourceSettings;
 use crate::metadata::config::Config;
 use crate::{Error, Result};
@@ -47,23 +48,15 @@ pub struct MapSource {
     pub schedule: Schedule,
 }
 
-/// An enum field that gets a text field beside it.
-#[derive(Debug)]
-pub(super) struct EnumField {
-    pub(super) stream: usize,
-    pub(super) source: FieldId,
-    pub(super) target: FieldId,
-    pub(super) values: EnumValues,
-    pub(super) separator: String,
-}
-
 /// All data sources of an object, each kind in declaration order.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     pub(super) tracers: Vec<TracerSource>,
     pub(super) iterators: Vec<IteratorSource>,
     pub(super) maps: Vec<MapSource>,
-    pub(super) enums: Vec<EnumField>,
+    /// Those of the tracers.
+    pub(super) schemas: Vec<SourceSchema>,
+    pub(super) enums: EnumTexts,
 }
 
 impl Sources {
@@ -74,22 +67,20 @@ impl Sources {
         config: &Arc<Config>,
         streams: &mut Vec<Stream>,
     ) -> Result<Self> {
+        let records = declared
+            .iter()
+            .map(|source| Record::of(btf, source))
+            .collect::<Result<Vec<_>>>()?;
         let mut registration = Registration {
-            btf,
             config,
             streams,
             sources: Self::default(),
-            enums: HashMap::new(),
-            enum_fields: Vec::new(),
+            enums: enums_of(btf, &records)?,
         };
-        for source in declared {
-            match source {
-                Declared::Tracer(tracer) => registration.tracer(tracer)?,
-                Declared::Iterator(iterator) => registration.iterator(iterator)?,
-                Declared::MapIterator(iterator) => registration.map(iterator)?,
-            }
+        for (source, record) in declared.iter().zip(records) {
+            registration.add(source, record)?;
         }
-        let mut sources = registration.finish()?;
+        let mut sources = registration.sources;
         // What the data sources say before anybody has given a value.
         sources.schedule_maps(DEFAULT_MAP_INTERVAL, "0", streams)?;
         Ok(sources)
@@ -109,157 +100,155 @@ impl Sources {
     }
 }
 
-struct Registration<'r, 'b> {
-    btf: &'r Btf<'b>,
+/// The structs that a record consists of.
+enum Record {
+    One(StructFields),
+    KeyAndValue(StructFields, StructFields),
+}
+
+impl Record {
+    fn of(btf: &Btf<'_>, declared: &Declared) -> Result<Self> {
+        let structure = |id: TypeId| match btf.get(id).filter(|t| t.kind == BtfKind::Struct) {
+            Some(t) => struct_fields_of(btf, &t),
+            None => Err(Error::not_found(format!("struct {id} not found in eBPF object"))),
+        };
+        Ok(match declared {
+            Declared::Tracer(tracer) => Self::One(struct_fields(btf, &tracer.event)?),
+            Declared::Iterator(iterator) => Self::One(struct_fields(btf, &iterator.element)?),
+            Declared::MapIterator(iterator) => {
+                let mut key = structure(iterator.key)?;
+                for field in &mut key.fields {
+                    field.tags.push("role:key".to_owned());
+                }
+                Self::KeyAndValue(key, structure(iterator.value)?)
+            }
+        })
+    }
+
+    fn structs(&self) -> impl Iterator<Item = &StructFields> {
+        let (first, second) = match self {
+            Self::One(fields) => (fields, None),
+            Self::KeyAndValue(key, value) => (key, Some(value)),
+        };
+        std::iter::once(first).chain(second)
+    }
+}
+
+/// The names of the values of all enums in `records`: the running kernel's where it has an enum of that name.
+fn enums_of(btf: &Btf<'_>, records: &[Record]) -> Result<HashMap<TypeId, EnumValues>> {
+    let ids = records
+        .iter()
+        .flat_map(Record::structs)
+        .flat_map(|fields| &fields.enums)
+        .map(|(_, id)| *id);
+    let mut enums: HashMap<TypeId, EnumValues> = ids.filter_map(|id| Some((id, EnumValues::read(btf, id)?))).collect();
+    if !enums.is_empty()
+        && let Some(kernel) = KernelBtf::running()?
+    {
+        EnumValues::prefer_kernel(&mut enums, &kernel.parse()?);
+    }
+    Ok(enums)
+}
+
+struct Registration<'r> {
     config: &'r Arc<Config>,
     streams: &'r mut Vec<Stream>,
     sources: Sources,
     enums: HashMap<TypeId, EnumValues>,
-    /// Index of the stream, index of the field, type.
-    enum_fields: Vec<(usize, usize, TypeId)>,
 }
 
-impl Registration<'_, '_> {
-    fn tracer(&mut self, tracer: &Tracer) -> Result<()> {
-        let mut source = self.data_source(&tracer.name, SourceType::Single);
-        let fields = struct_fields(self.btf, &tracer.event)?;
-        let (container, record) = self.add(&mut source, &fields, RecordIds::default(), 0)?;
-        self.sources.tracers.push(TracerSource {
-            map: tracer.map.clone(),
-            stream: self.streams.len(),
-            container,
-        });
-        self.push(source, record);
-        Ok(())
-    }
-
-    fn iterator(&mut self, iterator: &BpfIterator) -> Result<()> {
-        let mut source = self.data_source(&iterator.name, SourceType::Array);
-        let fields = struct_fields(self.btf, &iterator.element)?;
-        let (container, record) = self.add(&mut source, &fields, RecordIds::default(), 0)?;
-        let schedule = Schedule::of_iterator(&mut source)?;
-        self.sources.iterators.push(IteratorSource {
-            stream: self.streams.len(),
-            programs: iterator.programs.clone(),
-            record_size: container.size(),
-            schedule,
-        });
-        self.push(source, record);
-        Ok(())
-    }
-
-    fn map(&mut self, iterator: &MapIterator) -> Result<()> {
-        let mut source = self.data_source(&iterator.name, SourceType::Array);
-        let structure = |id: TypeId| match self.btf.get(id).filter(|t| t.kind == BtfKind::Struct) {
-            Some(t) => struct_fields_of(self.btf, &t),
-            None => Err(Error::not_found(format!("struct {id} not found in eBPF object"))),
-        };
-        let (mut key, value) = (structure(iterator.key)?, structure(iterator.value)?);
-        for field in &mut key.fields {
-            field.tags.push("role:key".to_owned());
+impl Registration<'_> {
+    fn add(&mut self, declared: &Declared, record: Record) -> Result<()> {
+        let stream = self.streams.len();
+        match (declared, record) {
+            (Declared::Tracer(tracer), Record::One(fields)) => {
+                let schema = self.schema(&tracer.name, SourceType::Single, fields);
+                self.sources.tracers.push(TracerSource {
+                    map: tracer.map.clone(),
+                    stream,
+                    container: schema.register(self.config, self.streams, &mut self.sources.enums)?,
+                });
+                self.sources.schemas.push(schema);
+            }
+            (Declared::Iterator(iterator), Record::One(fields)) => {
+                let schema = self.schema(&iterator.name, SourceType::Array, fields);
+                let container = schema.register(self.config, self.streams, &mut self.sources.enums)?;
+                self.sources.iterators.push(IteratorSource {
+                    stream,
+                    programs: iterator.programs.clone(),
+                    record_size: container.size(),
+                    schedule: Schedule::of_iterator(&mut self.streams[stream].source)?,
+                });
+            }
+            (Declared::MapIterator(iterator), Record::KeyAndValue(key, value)) => self.map(iterator, &key, &value)?,
+            _ => {}
         }
-        let (container, record) = self.add(&mut source, &key, RecordIds::default(), 0)?;
-        let (_, record) = self.add(&mut source, &value, record, container.size())?;
+        Ok(())
+    }
+
+    fn schema(&self, name: &str, source_type: SourceType, fields: StructFields) -> SourceSchema {
+        let enums = fields.enums.iter();
+        SourceSchema {
+            name: name.to_owned(),
+            source_type,
+            size: fields.size,
+            enums: enums
+                .filter_map(|(index, id)| Some((*index, self.enums.get(id)?.clone())))
+                .collect(),
+            fields: fields.fields,
+        }
+    }
+
+    fn map(&mut self, iterator: &MapIterator, key: &StructFields, value: &StructFields) -> Result<()> {
+        let settings = SourceSettings::new(self.config, &iterator.name);
+        let mut source = DataSource::new(&iterator.name, SourceType::Array, Some(settings));
+        let stream = self.streams.len();
+        let (container, record) = add_struct(&mut source, key, RecordIds::default(), 0)?;
+        let first_of_value = source.len();
+        let (_, record) = add_struct(&mut source, value, record, container.size())?;
+        let of_key = key.enums.iter().map(|(index, id)| (*index, id));
+        let of_value = value.enums.iter().map(|(index, id)| (first_of_value + index, id));
+        for (index, id) in of_key.chain(of_value) {
+            let field = source.fields().nth(index).map(|(id, _)| id);
+            if let (Some(field), Some(values)) = (field, self.enums.get(id)) {
+                self.sources.enums.add(&mut source, stream, field, values)?;
+            }
+        }
         self.sources.maps.push(MapSource {
-            stream: self.streams.len(),
+            stream,
             map: iterator.map.clone(),
             schedule: Schedule::default(),
         });
-        self.push(source, record);
-        Ok(())
-    }
-
-    fn data_source(&self, name: &str, source_type: SourceType) -> DataSource {
-        let settings = SourceSettings::new(self.config, name);
-        DataSource::new(name, source_type, Some(settings))
-    }
-
-    /// Adds a struct that begins `base` bytes after the beginning of a record, and finds in it the ids that `known` lacks.
-    fn add(
-        &mut self,
-        source: &mut DataSource,
-        fields: &StructFields,
-        known: RecordIds,
-        base: usize,
-    ) -> Result<(Container, RecordIds)> {
-        let first = source.len();
-        let container = source.add_static_fields(fields.size, &fields.fields)?;
-        let find = |tag: &str| {
-            source
-                .with_tag(tag)
-                .find(|(id, _)| id.index() >= first)
-                .map(|(_, field)| (base + field.offset(), field.size()))
-        };
-        let record = RecordIds {
-            mntns: known.mntns.or_else(|| find("type:gadget_mntns_id")),
-            timestamp: known.timestamp.or_else(|| {
-                find("type:gadget_timestamp")
-                    .filter(|(_, size)| *size == 8)
-                    .map(|(offset, _)| offset)
-            }),
-        };
-        for (index, id) in &fields.enums {
-            if let Some(values) = EnumValues::read(self.btf, *id) {
-                self.enums.insert(*id, values);
-                self.enum_fields.push((self.streams.len(), first + index, *id));
-            }
-        }
-        Ok((container, record))
-    }
-
-    fn push(&mut self, source: DataSource, record: RecordIds) {
         self.streams.push(Stream {
             record,
             ..Stream::new(source)
         });
-    }
-
-    /// Adds the texts of enums, after everything else.
-    fn finish(mut self) -> Result<Sources> {
-        if !self.enums.is_empty()
-            && let Some(kernel) = KernelBtf::running()?
-        {
-            EnumValues::prefer_kernel(&mut self.enums, &kernel.parse()?);
-        }
-        for (stream, index, id) in self.enum_fields {
-            let source = &mut self.streams[stream].source;
-            let Some(field) = source.fields().nth(index).map(|(id, _)| id) else {
-                continue;
-            };
-            if let Some(target) = add_text_field(source, field, "ebpf.formatter.enum")? {
-                let separator = source
-                    .get(field)
-                    .annotation("ebpf.formatter.bitfield.separator")
-                    .unwrap_or_default();
-                let separator = if separator.is_empty() { "|" } else { separator }.to_owned();
-                self.sources.enums.push(EnumField {
-                    stream,
-                    source: field,
-                    target,
-                    values: self.enums[&id].clone(),
-                    separator,
-                });
-            }
-        }
-        Ok(self.sources)
+        Ok(())
     }
 }
 
-/// Adds the text field of a raw field and hides the raw one. The name is what `annotation` says, else the raw name without
-/// `_raw`; without either there is none.
-fn add_text_field(source: &mut DataSource, raw: FieldId, annotation: &str) -> Result<Option<FieldId>> {
-    let field = source.get(raw);
-    let name = field
-        .annotation(annotation)
-        .or_else(|| field.name().strip_suffix("_raw"))
-        .map(str::to_owned);
-    let full_name = field.full_name().to_owned();
-    source.set_hidden(raw, true, false);
-    match name {
-        Some(name) => source.add_sibling(raw, NewField::new(name, Scalar::String)).map(Some),
-        None => {
-            tracing::warn!("field {full_name:?}: neither {annotation:?} annotation nor '_raw' suffix found");
-            Ok(None)
-        }
-    }
+/// Adds a struct that begins `base` bytes after the beginning of a record, and finds in it the ids that `known` lacks.
+fn add_struct(
+    source: &mut DataSource,
+    fields: &StructFields,
+    known: RecordIds,
+    base: usize,
+) -> Result<(Container, RecordIds)> {
+    let first = source.len();
+    let container = source.add_static_fields(fields.size, &fields.fields)?;
+    let find = |tag: &str| {
+        source
+            .with_tag(tag)
+            .find(|(id, _)| id.index() >= first)
+            .map(|(_, field)| (base + field.offset(), field.size()))
+    };
+    let record = RecordIds {
+        mntns: known.mntns.or_else(|| find("type:gadget_mntns_id")),
+        timestamp: known.timestamp.or_else(|| {
+            find("type:gadget_timestamp")
+                .filter(|(_, size)| *size == 8)
+                .map(|(offset, _)| offset)
+        }),
+    };
+    Ok((container, record))
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 
 use super::Gadget;
-use crate::data::{Emitter, Gate, LossPlace, Losses, Stream};
+use super::record::ActiveRecording;
+use crate::data::{Emitter, Gate, Inlet, LossPlace, Losses, Stream, Tap};
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::fetch::schedule::Schedule;
 use crate::ebpf::fetch::{Fetcher, FetcherSetup, IteratorProgram, IteratorReader, MapDrain, Source};
@@ -16,6 +17,7 @@ use crate::ebpf::tracer::{Tracer, TracerSetup};
 use crate::ebpf::{LoadOptions, Loaded};
 use crate::metadata::params::ParamValues;
 use crate::operators::{Context, Explanation, Instance, KernelFilter, NetworkNamespaces, priority};
+use crate::recording::{Player, Playing, Recorded};
 use crate::stop::StopSignal;
 use crate::{Result, ResultExt};
 
@@ -25,6 +27,8 @@ const FILTER_CHECK: Duration = Duration::from_millis(500);
 /// A gadget that runs. It is detached when this is dropped; [`stop`](Self::stop) also says how it went.
 pub struct Running {
     kernel: Option<KernelSide>,
+    playing: Option<Playing>,
+    recording: Option<ActiveRecording>,
     instances: Vec<Box<dyn Instance>>,
     stop: StopSignal,
     /// Events of tracers that have ended.
@@ -78,6 +82,7 @@ pub struct Loss {
 pub struct Report {
     losses: Vec<Loss>,
     events: u64,
+    recorded: Option<Recorded>,
 }
 
 impl Report {
@@ -95,6 +100,11 @@ impl Report {
     pub fn events(&self) -> u64 {
         self.events
     }
+
+    /// What was recorded, if anything was to be.
+    pub fn recorded(&self) -> Option<&Recorded> {
+        self.recorded.as_ref()
+    }
 }
 
 impl Gadget {
@@ -103,6 +113,11 @@ impl Gadget {
         self.settle()?;
         if let Some(object) = &mut self.object {
             object.prepare(&mut self.context.streams, priority::subscription::EBPF);
+        }
+        if let Some(player) = &mut self.player {
+            player
+                .texts
+                .prepare(&mut self.context.streams, priority::subscription::EBPF);
         }
         for instance in &mut self.instances {
             let name = instance.name();
@@ -153,11 +168,26 @@ impl Gadget {
         let Gadget {
             mut context,
             object,
+            player,
+            about,
+            record_to,
+            containers,
             instances,
             values,
             buffers,
             ..
         } = self;
+        let recording = match record_to {
+            Some(file) => Some(ActiveRecording::begin(
+                file,
+                about,
+                object.as_ref(),
+                &values,
+                &containers,
+                &mut context,
+            )?),
+            None => None,
+        };
         let losses = context
             .streams
             .iter()
@@ -165,12 +195,14 @@ impl Gadget {
             .collect();
         let mut running = Running {
             kernel: None,
+            playing: None,
+            recording,
             instances: Vec::with_capacity(instances.len()),
             stop: context.stop.clone(),
             events: 0,
             losses,
         };
-        match running.launch(object, instances, &mut context, values, buffers) {
+        match running.launch(object, player, instances, &mut context, values, buffers) {
             Ok(()) => Ok(running),
             Err(error) => {
                 // The first error is the one that matters.
@@ -225,6 +257,7 @@ struct StartTracer {
     timestamp: Option<usize>,
     emitter: Emitter,
     gate: Option<Box<dyn Gate>>,
+    tap: Option<Box<dyn Tap>>,
     not_before: u64,
 }
 
@@ -237,6 +270,7 @@ impl StartTracer {
             emitter: self.emitter,
             lost_reservations: loaded.loss_counter(&self.map)?,
             gate: self.gate,
+            tap: self.tap,
             stop: stop.clone(),
             timestamp: self.timestamp,
             not_before: self.not_before,
@@ -321,6 +355,7 @@ impl KernelSide {
                 timestamp,
                 emitter: finished.emitter,
                 gate: finished.gate,
+                tap: finished.tap,
                 not_before: handover,
             };
             self.tracers.push(start.on(&self.loaded, self.buffers, stop)?);
@@ -372,6 +407,7 @@ impl Running {
     fn launch(
         &mut self,
         object: Option<EbpfObject>,
+        player: Option<Box<Player>>,
         instances: Vec<Box<dyn Instance>>,
         context: &mut Context,
         values: ParamValues,
@@ -390,6 +426,7 @@ impl Running {
                     timestamp: stream.record.timestamp,
                     emitter: stream.emitter(),
                     gate: stream.gate.take(),
+                    tap: stream.tap.take(),
                     not_before: 0,
                 };
                 tracers.push(start.on(&loaded, buffers, &self.stop).with_context(in_ebpf)?);
@@ -415,10 +452,18 @@ impl Running {
         match &mut self.kernel {
             Some(kernel) => {
                 kernel.loaded.attach().with_context(in_ebpf)?;
-                kernel.start_fetchers(context).with_context(in_ebpf)
+                kernel.start_fetchers(context).with_context(in_ebpf)?;
             }
-            None => Ok(()),
+            None => {}
         }
+        if let Some(player) = player {
+            // The data sources of a recording are the first ones.
+            let sources = player.recording.head().sources.len();
+            let streams = context.streams.iter_mut().take(sources);
+            let inlets = streams.map(|stream| Inlet::new(stream.emitter(), stream.gate.take(), None));
+            self.playing = Some(player.start(inlets.collect(), &self.stop)?);
+        }
+        Ok(())
     }
 
     /// Waits until somebody asks the run to end, or until `timeout` is over.
@@ -459,18 +504,27 @@ impl Running {
     pub fn events(&self) -> u64 {
         let tracers = self.kernel.iter().flat_map(|kernel| &kernel.tracers);
         let fetchers = self.kernel.iter().flat_map(|kernel| &kernel.fetchers);
+        let played = self.playing.iter().map(Playing::events);
         self.events
-            + tracers.map(|running| running.tracer.events()).sum::<u64>()
-            + fetchers.map(Fetcher::elements).sum::<u64>()
+            + tracers
+                .map(|running| running.tracer.events())
+                .chain(fetchers.map(Fetcher::elements))
+                .chain(played)
+                .sum::<u64>()
     }
 
     /// Detaches, handles every event that was sent until then, and says what was lost.
     pub fn stop(mut self) -> Result<Report> {
         let result = self.end();
+        let recorded = self.recording.take().map(ActiveRecording::finish).transpose();
         if let Some(failure) = self.stop.take_failure() {
             return Err(failure);
         }
-        result.map(|()| self.report())
+        result?;
+        Ok(Report {
+            recorded: recorded?,
+            ..self.report()
+        })
     }
 
     /// Ends everything that was started, in reverse, whatever fails on the way.
@@ -479,6 +533,12 @@ impl Running {
             Some(kernel) => kernel.finish(&mut self.events),
             None => Ok(()),
         };
+        if let Some(playing) = self.playing.take() {
+            result = result.and(playing.finish().map(|events| self.events += events));
+        }
+        if let Some(playing) = self.playing.take() {
+            result = result.and(playing.finish().map(|events| self.events += events));
+        }
         let phases: [fn(&mut dyn Instance) -> Result<()>; 2] = [|i| i.pre_stop(), |i| i.stop()];
         for phase in phases {
             for instance in self.instances.iter_mut().rev() {
@@ -501,6 +561,7 @@ impl Running {
         Report {
             losses: losses.filter(|loss| loss.count > 0).collect(),
             events: self.events,
+            recorded: None,
         }
     }
 }

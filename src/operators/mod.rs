@@ -12,6 +12,7 @@ pub mod env;
 pub(crate) mod explain;
 pub mod filter;
 pub mod formatters;
+pub mod host;
 pub mod include_self;
 pub mod limiter;
 pub mod local_manager;
@@ -49,6 +50,8 @@ pub struct Context {
     pub own_pid: Option<u32>,
     /// The network namespaces of what is to be looked at, for programs that see one at a time; none means our own.
     pub network_namespaces: Option<NetworkNamespaces>,
+    /// The machine that events come from.
+    pub host: host::HostFacts,
 }
 
 /// Lists network namespaces. Clones list the same.

@@ -36,6 +36,8 @@ const TIMESTAMP_TAG: &str = "type:gadget_timestamp";
 pub enum ContainerSource {
     /// A running collection.
     Collection(Arc<Collection>),
+    /// A collection that is replayed from a recording: what the kernel side would have selected is selected here.
+    Recorded(Arc<Collection>),
     /// There is none, and this is why. Only runs that look at the whole host work then.
     Unavailable(String),
 }
@@ -122,6 +124,7 @@ impl LocalManager {
     fn selection(&self) -> Selection {
         match &self.filter {
             Some(filter) => Selection::Filter(Arc::clone(filter)),
+            None if self.selects_recorded() => Selection::Named(self.selector.clone()),
             None if self.selects() => Selection::Selector(self.selector.clone()),
             None => Selection::All,
         }
@@ -171,6 +174,11 @@ impl LocalManager {
             }
             found
         })
+    }
+
+    /// Whether the kernel side would select, were this not a recording.
+    fn selects_recorded(&self) -> bool {
+        !self.host && self.filters_in_kernel && matches!(self.containers, ContainerSource::Recorded(_))
     }
 
     fn enrich(&self, collection: &Arc<Collection>, of: &EnrichedStream, stream: &mut Stream) {
@@ -337,7 +345,7 @@ impl Instance for LocalManager {
 
     fn prepare(&mut self, context: &mut Context) -> Result<()> {
         let collection = match &self.containers {
-            ContainerSource::Collection(collection) => Arc::clone(collection),
+            ContainerSource::Collection(collection) | ContainerSource::Recorded(collection) => Arc::clone(collection),
             ContainerSource::Unavailable(why) if self.host || !(self.filters_in_kernel || self.selects()) => {
                 tracing::warn!(
                     "container-collection isn't available: container enrichment and filtering won't work: {why}"
@@ -354,8 +362,10 @@ impl Instance for LocalManager {
                 );
             }
         };
-        let selects = self.filters_in_kernel || self.visits_netns;
-        if !self.host && selects && !collection.has_runtimes() {
+        let recorded = matches!(self.containers, ContainerSource::Recorded(_));
+        let selects_in_kernel = !self.host && self.filters_in_kernel && !recorded;
+        let selects = selects_in_kernel || (!self.host && self.visits_netns);
+        if selects && !collection.has_runtimes() {
             return Err(Error::not_found("no container runtime was found, so there is nothing to trace").with_hint(
                 "start docker, say where its socket is with --docker-socketpath, or trace the whole host with --host",
             ));
@@ -363,7 +373,7 @@ impl Instance for LocalManager {
         if self.visits_netns {
             context.network_namespaces = Some(self.network_namespaces(Some(Arc::clone(&collection))));
         }
-        if !self.host && self.filters_in_kernel {
+        if selects_in_kernel {
             let filter = collection
                 .filter(self.selector.clone(), 0)
                 .context("creating the mount namespace filter")?;
