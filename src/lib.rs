@@ -27,6 +27,7 @@ pub mod metadata;
 pub mod operators;
 pub mod output;
 mod pattern;
+pub mod recording;
 pub mod stop;
 mod text;
 

@@ -19,6 +19,7 @@ mod list_containers;
 mod logging;
 mod params;
 mod progress;
+mod replay;
 mod root;
 mod run;
 mod run_flags;

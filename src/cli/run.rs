@@ -71,10 +71,26 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     run_flags::check(&values)?;
     gadget.set_values(&values);
     gadget.set_buffers(buffers(&values)?);
+    let record_to = values
+        .get(run_flags::RECORD)
+        .filter(|path| !path.is_empty() && !explain);
+    if let Some(path) = record_to {
+        gadget.record(Path::new(path))?;
+    }
+    show(gadget, &values, &output_params, &interrupts)
+}
+
+/// Runs a gadget to its end and shows its events on standard output.
+pub(super) fn show(
+    mut gadget: Gadget,
+    values: &ParamValues,
+    output_params: &[Param],
+    interrupts: &Interrupts,
+) -> Result<()> {
     let output = Output::stdout()?;
-    let sink = sink(&mut gadget, &values, &output_params, &output)?;
+    let sink = sink(&mut gadget, values, output_params, &output)?;
     gadget.add_instance(sink);
-    if explain {
+    if values.is_true(run_flags::EXPLAIN) {
         let mode = values.get(OUTPUT).unwrap_or_default();
         return print(&explain::render(&gadget.explain()?, mode));
     }
@@ -82,9 +98,12 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
 
     let mut running = gadget.start()?;
     tracing::debug!("running...");
-    running.wait(timeout(&values)?);
+    running.wait(timeout(values)?);
     let report = running.stop()?;
     say_losses(&report);
+    if let Some(recorded) = report.recorded() {
+        tracing::info!("recorded {} events in {}", recorded.events, recorded.path.display());
+    }
     output.take_error().map_or(Ok(()), Err)?;
     if values.is_true(run_flags::FAIL_ON_LOSS) && report.lost_anything() {
         return Err(Error::new(ErrorKind::Lost, "events were lost")
@@ -151,7 +170,7 @@ fn environment(values: &ParamValues) -> Vec<String> {
 }
 
 /// All parameters that are flags because of this gadget.
-fn params(gadget: &Gadget, output_params: &[Param]) -> Vec<Param> {
+pub(super) fn params(gadget: &Gadget, output_params: &[Param]) -> Vec<Param> {
     gadget
         .params()
         .into_iter()
@@ -214,7 +233,7 @@ fn build_image(path: &Path) -> Result<GadgetImage> {
     GadgetImage::from_packed(&built.pack()?, None)
 }
 
-fn list(values: &ParamValues, name: &str) -> Vec<String> {
+pub(super) fn list(values: &ParamValues, name: &str) -> Vec<String> {
     split_list(values.get(name).unwrap_or_default())
 }
 
@@ -255,7 +274,7 @@ fn buffers(values: &ParamValues) -> Result<BufferSettings> {
     BufferSettings::new(kind, run_flags::buffer_size(values)?)
 }
 
-fn output_params(gadget: &Gadget) -> [Param; 2] {
+pub(super) fn output_params(gadget: &Gadget) -> [Param; 2] {
     let sources: Vec<_> = gadget.data_sources().collect();
     let of_cli = |param: Param| Param {
         prefix: "operator.cli.".to_owned(),

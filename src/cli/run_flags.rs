@@ -12,6 +12,8 @@ use crate::{Error, Result, ResultExt};
 pub(super) const TIMEOUT: &str = "timeout";
 /// Full name of `--oci-store-user`.
 pub(super) const OCI_STORE_USER: &str = "oci-store-user";
+/// Full name of `--record`.
+pub(super) const RECORD: &str = "record";
 /// Full name of `--explain`.
 pub(super) const EXPLAIN: &str = "explain";
 /// Full name of `--fail-on-loss`.
@@ -96,6 +98,7 @@ const fn switch(prefix: &'static str, key: &'static str, default: &'static str, 
 const FLAGS: &[Flag] = &[
     flag(NONE, TIMEOUT, "int", "0", "Stop after this many seconds; 0 runs until interrupted").short('t'),
     switch(NONE, OCI_STORE_USER, "false", "Use the user's image store (~/.ig/oci-store) instead of the system's (/var/lib/ig/oci-store)"),
+    flag(NONE, RECORD, "", "", "Store the raw events in this `FILE` too, for ig replay"),
     switch(NONE, EXPLAIN, "false", "Say where each filter term would be decided and which operators are on and why, and exit"),
     switch(NONE, FAIL_ON_LOSS, "false", "Exit with status 3 when events were lost"),
     text(NONE, TIMESTAMPS, "local", "How columns show times; relative is in seconds since the first").one_of(&["local", "utc", "relative"]),
@@ -177,6 +180,17 @@ pub(super) fn params() -> Vec<Param> {
             ..Param::default()
         })
         .collect()
+}
+
+/// The flags of `ig replay`: those that say nothing about images, the kernel and container runtimes.
+pub(super) fn replay_params() -> Vec<Param> {
+    const OF_RUNS: [&str; 5] = [TIMEOUT, OCI_STORE_USER, RECORD, "file", "include-self"];
+    let is_of_replays = |param: &Param| match param.prefix.as_str() {
+        OCI => param.key == "annotate",
+        EBPF | CONTAINERS | METRICS | "operator.socketenricher." | "operator.env." => false,
+        _ => !OF_RUNS.contains(&param.key.as_str()),
+    };
+    params().into_iter().filter(is_of_replays).collect()
 }
 
 /// Refuses values that this version would have to ignore.

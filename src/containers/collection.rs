@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use super::filter::{FilterState, KernelSet, NamespaceSet, SPARE_ENTRIES, create_map, entries};
 use super::hook::{FILTERS, Hook, SharedState};
 use super::host::{HostNamespaces, boot_ns, boot_to_wall_ns};
+use super::journal::{Change, Journal, Playback};
 use super::namespace::Lookup;
 use super::options::{CollectionOptions, DOCKER_SOCKET, MissingSocket, RuntimeKind};
 use super::runtime::docker;
@@ -49,6 +50,10 @@ pub(super) struct Shared {
     wakers: Mutex<Vec<Weak<dyn Fn() + Send + Sync>>>,
     initial: Mutex<Initial>,
     initial_done: Condvar,
+    /// Writes changes down, if somebody wants that. Locked after the table.
+    journal: Mutex<Option<Journal>>,
+    /// Makes changes that were written down.
+    playback: Mutex<Playback>,
 }
 
 struct Inner {
@@ -127,6 +132,47 @@ impl Collection {
             stop: Some(stop),
             threads,
         }))
+    }
+
+    /// A collection that knows only what it is told with [`replay`](Self::replay). `host` are the namespaces of the host that it
+    /// is told about.
+    pub fn replayed(host: HostNamespaces) -> Arc<Self> {
+        // Nobody answers requests.
+        let (requests, _) = tokio::sync::mpsc::unbounded_channel();
+        let known = Initial {
+            hook: true,
+            runtimes: true,
+        };
+        Arc::new(Self {
+            shared: Arc::new(Shared::new(Table::new(host, 0, false, requests), None, known)),
+            stop: None,
+            threads: Vec::new(),
+        })
+    }
+
+    /// Makes a change that a [journal](Self::journal) wrote down, as the next one.
+    pub fn replay(&self, change: Change) {
+        let mut inner = lock(&self.shared.inner);
+        lock(&self.shared.playback).apply(&mut inner.table, change);
+        self.shared.publish(&inner);
+    }
+
+    /// Calls `write` with everything that is known, and from then on with every change, before anybody gets an answer that it
+    /// makes different. `write` must not call back into the collection. Replaces an earlier journal.
+    pub fn journal(&self, write: impl FnMut(Change) + Send + 'static) {
+        let inner = lock(&self.shared.inner);
+        *lock(&self.shared.journal) = Some(Journal::new(Box::new(write)));
+        self.shared.publish(&inner);
+    }
+
+    /// Ends the journal.
+    pub fn end_journal(&self) {
+        *lock(&self.shared.journal) = None;
+    }
+
+    /// The host's own namespaces.
+    pub fn host(&self) -> HostNamespaces {
+        lock(&self.shared.inner).table.host()
     }
 
     /// Waits until the kernel hook is attached and the containers that run already are known, or neither can be.
@@ -323,6 +369,8 @@ impl Shared {
             wakers: Mutex::default(),
             initial: Mutex::new(initial),
             initial_done: Condvar::new(),
+            journal: Mutex::default(),
+            playback: Mutex::default(),
         }
     }
 
@@ -395,6 +443,9 @@ impl Shared {
 
     /// Makes the table's counters visible and wakes those who wait for decisions.
     fn publish(&self, inner: &Inner) {
+        if let Some(journal) = lock(&self.journal).as_mut() {
+            journal.look(&inner.table);
+        }
         self.generation.store(inner.table.generation(), Ordering::Release);
         let decisions = inner.table.decisions();
         if self.decisions.swap(decisions, Ordering::AcqRel) != decisions {

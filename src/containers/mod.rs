@@ -38,6 +38,7 @@ mod filter;
 mod hook;
 pub mod host;
 mod id;
+pub mod journal;
 mod model;
 mod namespace;
 pub mod oci;

@@ -5,12 +5,12 @@
 //! or attach them; any other failure is the gadget's.
 
 use std::io::Write as _;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType, Object, OpenMapMut, OpenObject};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::attach::{self, Section};
+use super::attach::{self, IterKind, Section};
 use super::btf::{KernelBtf, MinimalOptions, minimal};
 use super::buffer::{BufferKind, BufferSettings};
 use super::markers::{BUILD_ID_MAP, MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH, SWITCHED_MAPS};
@@ -31,12 +31,16 @@ pub struct LoadOptions<'a> {
     pub mntns_filter: Option<BorrowedFd<'a>>,
     /// Kind and size of the event buffers.
     pub buffers: BufferSettings,
+    /// Maps of another load of the same object that this one goes on using, by name.
+    pub reused_maps: Vec<(&'a str, BorrowedFd<'a>)>,
 }
 
 /// An object in the kernel. Programs are detached and unloaded when this is dropped.
 #[derive(Debug)]
 pub struct Loaded {
     links: Vec<Link>,
+    /// Links of iterators, which do nothing before they are opened, by program.
+    iterators: Vec<(String, Link)>,
     object: Object,
     programs: Vec<ProgramInfo>,
     kind: BufferKind,
@@ -96,6 +100,7 @@ impl EbpfObject {
                         .collect();
                     return Ok(Loaded {
                         links: Vec::new(),
+                        iterators: Vec::new(),
                         object,
                         programs,
                         kind,
@@ -177,6 +182,8 @@ impl EbpfObject {
                 if let Some(filter) = options.mntns_filter {
                     map.reuse_fd(filter).map_err(failed)?;
                 }
+            } else if let Some((_, fd)) = options.reused_maps.iter().find(|(reused, _)| *reused == name) {
+                map.reuse_fd(*fd).map_err(failed)?;
             } else if self.is_unused(&name, options)? {
                 map.set_max_entries(1).map_err(failed)?;
             } else if let Some(entries) = self.max_entries(&name, options)? {
@@ -234,6 +241,7 @@ impl Loaded {
     pub fn attach(&mut self) -> Result<()> {
         let (mut wanted, mut working) = (0, 0);
         for info in &self.programs {
+            let iterated_map = info.iterated_map.as_deref().map(|map| self.map(map)).transpose()?;
             let Some(mut program) = self
                 .object
                 .progs_mut()
@@ -242,10 +250,16 @@ impl Loaded {
                 continue;
             };
             wanted += usize::from(info.target != Section::Disabled);
-            match attach::attach(&mut program, &info.target) {
+            match attach::attach(&mut program, &info.target, iterated_map.as_ref().map(AsFd::as_fd)) {
                 Ok(links) => {
                     working += usize::from(info.target != Section::Disabled);
-                    self.links.extend(links);
+                    match info.target {
+                        Section::Iter { .. } => {
+                            let named = links.into_iter().map(|link| (info.name.clone(), link));
+                            self.iterators.extend(named);
+                        }
+                        _ => self.links.extend(links),
+                    }
                 }
                 Err(error) if info.optional.is_some() => say_left_out(info, &error),
                 Err(error) => return Err(error),
@@ -257,7 +271,27 @@ impl Loaded {
         Ok(())
     }
 
-    /// Detaches all programs; no event is sent from now on.
+    /// What the iterator program `name` goes through, and its link, from which it can be opened as long as somebody holds it.
+    /// `None` if it is not attached.
+    pub fn iterator(&self, name: &str) -> Result<Option<(IterKind, OwnedFd)>> {
+        let info = self.programs.iter().find(|program| program.name == name);
+        let link = self.iterators.iter().find(|(program, _)| program == name);
+        let (Some(Section::Iter { kind }), Some((_, link))) = (info.map(|info| &info.target), link) else {
+            return Ok(None);
+        };
+        let fd = link
+            .as_fd()
+            .try_clone_to_owned()
+            .with_context(|| format!("iterator program {name:?}"))?;
+        Ok(Some((*kind, fd)))
+    }
+
+    /// Names of the attached iterator programs.
+    pub fn iterators(&self) -> impl Iterator<Item = &str> {
+        self.iterators.iter().map(|(program, _)| program.as_str())
+    }
+
+    /// Detaches all programs; no event is sent from now on. Iterators that are open, or whose link is held, stay.
     pub fn detach(&mut self) {
         self.links.clear();
     }

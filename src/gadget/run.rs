@@ -1,19 +1,23 @@
 //! Running a gadget: prepare, load, attach; wait; detach, drain, stop.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
 use super::Gadget;
-use crate::data::{Emitter, Gate, LossPlace, Losses};
+use super::record::ActiveRecording;
+use crate::data::{Emitter, Gate, Inlet, LossPlace, Losses, Stream, Tap};
 use crate::ebpf::buffer::BufferSettings;
-use crate::ebpf::object::EbpfObject;
+use crate::ebpf::fetch::schedule::Schedule;
+use crate::ebpf::fetch::{Fetcher, FetcherSetup, IteratorProgram, IteratorReader, MapDrain, Source};
+use crate::ebpf::object::{EbpfObject, IteratorSource};
 use crate::ebpf::tracer::{Tracer, TracerSetup};
 use crate::ebpf::{LoadOptions, Loaded};
 use crate::metadata::params::ParamValues;
-use crate::operators::{Context, Explanation, Instance, KernelFilter, priority};
+use crate::operators::{Context, Explanation, Instance, KernelFilter, NetworkNamespaces, priority};
+use crate::recording::{Player, Playing, Recorded};
 use crate::stop::StopSignal;
 use crate::{Result, ResultExt};
 
@@ -23,6 +27,8 @@ const FILTER_CHECK: Duration = Duration::from_millis(500);
 /// A gadget that runs. It is detached when this is dropped; [`stop`](Self::stop) also says how it went.
 pub struct Running {
     kernel: Option<KernelSide>,
+    playing: Option<Playing>,
+    recording: Option<ActiveRecording>,
     instances: Vec<Box<dyn Instance>>,
     stop: StopSignal,
     /// Events of tracers that have ended.
@@ -36,10 +42,13 @@ struct KernelSide {
     // Dropped first: no event is sent while the tracers end.
     loaded: Loaded,
     tracers: Vec<RunningTracer>,
+    /// Those of the object's iterators, then those of its map iterators.
+    fetchers: Vec<Fetcher>,
     object: EbpfObject,
     values: ParamValues,
     buffers: BufferSettings,
     filter: Option<KernelFilter>,
+    namespaces: Option<NetworkNamespaces>,
 }
 
 struct RunningTracer {
@@ -73,6 +82,7 @@ pub struct Loss {
 pub struct Report {
     losses: Vec<Loss>,
     events: u64,
+    recorded: Option<Recorded>,
 }
 
 impl Report {
@@ -90,6 +100,11 @@ impl Report {
     pub fn events(&self) -> u64 {
         self.events
     }
+
+    /// What was recorded, if anything was to be.
+    pub fn recorded(&self) -> Option<&Recorded> {
+        self.recorded.as_ref()
+    }
 }
 
 impl Gadget {
@@ -98,6 +113,11 @@ impl Gadget {
         self.settle()?;
         if let Some(object) = &mut self.object {
             object.prepare(&mut self.context.streams, priority::subscription::EBPF);
+        }
+        if let Some(player) = &mut self.player {
+            player
+                .texts
+                .prepare(&mut self.context.streams, priority::subscription::EBPF);
         }
         for instance in &mut self.instances {
             let name = instance.name();
@@ -128,6 +148,9 @@ impl Gadget {
         for instance in self.instances.iter_mut().rev() {
             instance.adjust(&mut self.values, &params, &mut self.context)?;
         }
+        if let Some(object) = &mut self.object {
+            object.configure(&self.values, &mut self.context.streams)?;
+        }
         for instance in &mut self.instances {
             instance.configure(&self.values, &mut self.context)?;
         }
@@ -145,11 +168,26 @@ impl Gadget {
         let Gadget {
             mut context,
             object,
+            player,
+            about,
+            record_to,
+            containers,
             instances,
             values,
             buffers,
             ..
         } = self;
+        let recording = match record_to {
+            Some(file) => Some(ActiveRecording::begin(
+                file,
+                about,
+                object.as_ref(),
+                &values,
+                &containers,
+                &mut context,
+            )?),
+            None => None,
+        };
         let losses = context
             .streams
             .iter()
@@ -157,12 +195,14 @@ impl Gadget {
             .collect();
         let mut running = Running {
             kernel: None,
+            playing: None,
+            recording,
             instances: Vec::with_capacity(instances.len()),
             stop: context.stop.clone(),
             events: 0,
             losses,
         };
-        match running.launch(object, instances, &mut context, values, buffers) {
+        match running.launch(object, player, instances, &mut context, values, buffers) {
             Ok(()) => Ok(running),
             Err(error) => {
                 // The first error is the one that matters.
@@ -180,13 +220,34 @@ fn load(
     values: &ParamValues,
     filter: Option<&KernelFilter>,
     buffers: BufferSettings,
+    reused_maps: Vec<(&str, BorrowedFd<'_>)>,
 ) -> Result<Loaded> {
     let mntns_filter = filter.map(|filter| filter.map.as_fd());
     object.load(&LoadOptions {
         values: values.clone(),
         mntns_filter,
         buffers,
+        reused_maps,
     })
+}
+
+/// What reads the programs of one data source.
+fn iterator_reader(
+    loaded: &Loaded,
+    source: &IteratorSource,
+    namespaces: Option<&NetworkNamespaces>,
+) -> Result<IteratorReader> {
+    let mut programs = Vec::new();
+    for name in &source.programs {
+        if let Some((kind, link)) = loaded.iterator(name)? {
+            programs.push(IteratorProgram {
+                name: name.clone(),
+                kind,
+                link,
+            });
+        }
+    }
+    Ok(IteratorReader::new(programs, source.record_size, namespaces.cloned()))
 }
 
 /// A tracer that is about to be started.
@@ -196,6 +257,7 @@ struct StartTracer {
     timestamp: Option<usize>,
     emitter: Emitter,
     gate: Option<Box<dyn Gate>>,
+    tap: Option<Box<dyn Tap>>,
     not_before: u64,
 }
 
@@ -208,6 +270,7 @@ impl StartTracer {
             emitter: self.emitter,
             lost_reservations: loaded.loss_counter(&self.map)?,
             gate: self.gate,
+            tap: self.tap,
             stop: stop.clone(),
             timestamp: self.timestamp,
             not_before: self.not_before,
@@ -226,11 +289,49 @@ impl KernelSide {
         self.filter.as_ref().is_some_and(|filter| (filter.overflowed)())
     }
 
+    /// Starts what fetches arrays. Everything is attached.
+    fn start_fetchers(&mut self, context: &mut Context) -> Result<()> {
+        for name in self.loaded.iterators() {
+            if !self
+                .object
+                .iterators()
+                .iter()
+                .any(|source| source.programs.iter().any(|program| program == name))
+            {
+                tracing::warn!("No iterator will run iterator program {name:?}");
+            }
+        }
+        for iterator in self.object.iterators() {
+            let source = iterator_reader(&self.loaded, iterator, self.namespaces.as_ref())?;
+            let stream = &mut context.streams[iterator.stream];
+            let fetcher = start_fetcher(stream, Box::new(source), iterator.schedule, &context.stop)?;
+            self.fetchers.push(fetcher);
+        }
+        for map in self.object.map_iterators() {
+            let source = MapDrain::new(&self.loaded.map(&map.map)?)?;
+            let stream = &mut context.streams[map.stream];
+            let fetcher = start_fetcher(stream, Box::new(source), map.schedule, &context.stop)?;
+            self.fetchers.push(fetcher);
+        }
+        Ok(())
+    }
+
     /// Loads the object anew, this time without the kernel's filter: the gates go on filtering. Both objects
     /// are attached for a moment, and the time of an event says whose it is, so that none in between is lost or seen twice; only
     /// events of a gadget whose records carry no time can be.
+    ///
+    /// A map that is fetched stays the same one, and since what is counted in it has no time, the old programs are then detached
+    /// before the new ones are attached.
     fn drop_filter(&mut self, stop: &StopSignal, events: &mut u64) -> Result<()> {
-        let mut loaded = load(&self.object, &self.values, None, self.buffers)?;
+        let fetched = self.object.map_iterators().iter().map(|map| map.map.as_str());
+        let maps = fetched
+            .map(|name| Ok((name, self.loaded.map(name)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let reused = maps.iter().map(|(name, map)| (*name, map.as_fd())).collect();
+        let mut loaded = load(&self.object, &self.values, None, self.buffers, reused)?;
+        if !maps.is_empty() {
+            self.loaded.detach();
+        }
         loaded.attach()?;
         let handover = boot_time()?;
         for running in &self.tracers {
@@ -254,9 +355,14 @@ impl KernelSide {
                 timestamp,
                 emitter: finished.emitter,
                 gate: finished.gate,
+                tap: finished.tap,
                 not_before: handover,
             };
             self.tracers.push(start.on(&self.loaded, self.buffers, stop)?);
+        }
+        for (iterator, fetcher) in self.object.iterators().iter().zip(&self.fetchers) {
+            let source = iterator_reader(&self.loaded, iterator, self.namespaces.as_ref())?;
+            fetcher.replace(Box::new(source));
         }
         self.filter = None;
         Ok(())
@@ -268,8 +374,27 @@ impl KernelSide {
         for running in self.tracers.drain(..) {
             *events += running.tracer.finish()?.events;
         }
+        for fetcher in self.fetchers.drain(..) {
+            *events += fetcher.finish()?;
+        }
         Ok(())
     }
+}
+
+fn start_fetcher(
+    stream: &mut Stream,
+    source: Box<dyn Source>,
+    schedule: Schedule,
+    stop: &StopSignal,
+) -> Result<Fetcher> {
+    Fetcher::start(FetcherSetup {
+        name: stream.source.name().to_owned(),
+        source,
+        schedule,
+        emitter: stream.emitter(),
+        gate: stream.gate.take(),
+        stop: stop.clone(),
+    })
 }
 
 /// Nanoseconds since boot, as `bpf_ktime_get_boot_ns` counts them.
@@ -282,6 +407,7 @@ impl Running {
     fn launch(
         &mut self,
         object: Option<EbpfObject>,
+        player: Option<Box<Player>>,
         instances: Vec<Box<dyn Instance>>,
         context: &mut Context,
         values: ParamValues,
@@ -290,7 +416,7 @@ impl Running {
         let in_ebpf = || "starting operator \"ebpf\"";
         if let Some(object) = object {
             let filter = context.mntns_filter.take();
-            let loaded = load(&object, &values, filter.as_ref(), buffers).with_context(in_ebpf)?;
+            let loaded = load(&object, &values, filter.as_ref(), buffers, Vec::new()).with_context(in_ebpf)?;
             let mut tracers = Vec::new();
             for tracer in object.tracers() {
                 let stream = &mut context.streams[tracer.stream];
@@ -300,6 +426,7 @@ impl Running {
                     timestamp: stream.record.timestamp,
                     emitter: stream.emitter(),
                     gate: stream.gate.take(),
+                    tap: stream.tap.take(),
                     not_before: 0,
                 };
                 tracers.push(start.on(&loaded, buffers, &self.stop).with_context(in_ebpf)?);
@@ -307,10 +434,12 @@ impl Running {
             self.kernel = Some(KernelSide {
                 loaded,
                 tracers,
+                fetchers: Vec::new(),
                 object,
                 values,
                 buffers,
                 filter,
+                namespaces: context.network_namespaces.take(),
             });
         }
         for mut instance in instances {
@@ -321,9 +450,20 @@ impl Running {
             self.instances.push(instance);
         }
         match &mut self.kernel {
-            Some(kernel) => kernel.loaded.attach().with_context(in_ebpf),
-            None => Ok(()),
+            Some(kernel) => {
+                kernel.loaded.attach().with_context(in_ebpf)?;
+                kernel.start_fetchers(context).with_context(in_ebpf)?;
+            }
+            None => {}
         }
+        if let Some(player) = player {
+            // The data sources of a recording are the first ones.
+            let sources = player.recording.head().sources.len();
+            let streams = context.streams.iter_mut().take(sources);
+            let inlets = streams.map(|stream| Inlet::new(stream.emitter(), stream.gate.take(), None));
+            self.playing = Some(player.start(inlets.collect(), &self.stop)?);
+        }
+        Ok(())
     }
 
     /// Waits until somebody asks the run to end, or until `timeout` is over.
@@ -363,16 +503,28 @@ impl Running {
     /// Events that reached the data sources so far.
     pub fn events(&self) -> u64 {
         let tracers = self.kernel.iter().flat_map(|kernel| &kernel.tracers);
-        self.events + tracers.map(|running| running.tracer.events()).sum::<u64>()
+        let fetchers = self.kernel.iter().flat_map(|kernel| &kernel.fetchers);
+        let played = self.playing.iter().map(Playing::events);
+        self.events
+            + tracers
+                .map(|running| running.tracer.events())
+                .chain(fetchers.map(Fetcher::elements))
+                .chain(played)
+                .sum::<u64>()
     }
 
     /// Detaches, handles every event that was sent until then, and says what was lost.
     pub fn stop(mut self) -> Result<Report> {
         let result = self.end();
+        let recorded = self.recording.take().map(ActiveRecording::finish).transpose();
         if let Some(failure) = self.stop.take_failure() {
             return Err(failure);
         }
-        result.map(|()| self.report())
+        result?;
+        Ok(Report {
+            recorded: recorded?,
+            ..self.report()
+        })
     }
 
     /// Ends everything that was started, in reverse, whatever fails on the way.
@@ -381,6 +533,12 @@ impl Running {
             Some(kernel) => kernel.finish(&mut self.events),
             None => Ok(()),
         };
+        if let Some(playing) = self.playing.take() {
+            result = result.and(playing.finish().map(|events| self.events += events));
+        }
+        if let Some(playing) = self.playing.take() {
+            result = result.and(playing.finish().map(|events| self.events += events));
+        }
         let phases: [fn(&mut dyn Instance) -> Result<()>; 2] = [|i| i.pre_stop(), |i| i.stop()];
         for phase in phases {
             for instance in self.instances.iter_mut().rev() {
@@ -403,6 +561,7 @@ impl Running {
         Report {
             losses: losses.filter(|loss| loss.count > 0).collect(),
             events: self.events,
+            recorded: None,
         }
     }
 }

@@ -9,12 +9,17 @@ mod fields;
 mod gate;
 
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::fields::{ContainerField, add_container_fields};
 use self::gate::{ContainerGate, Selection};
-use super::{Context, Explanation, Instance, KernelFilter, OperatorNote, RecordIds, Stream, explain, priority};
-use crate::containers::{Collection, Container, Lookup, LookupCache, MntnsFilter, Selector};
+use super::{
+    Context, Explanation, Instance, KernelFilter, NetworkNamespace, NetworkNamespaces, OperatorNote, RecordIds, Stream,
+    explain, priority,
+};
+use crate::containers::{Collection, Container, Host, Lookup, LookupCache, MntnsFilter, Selector};
 use crate::data::{Accessor, Element, FieldId, Flow, Values};
 use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
@@ -31,6 +36,8 @@ const TIMESTAMP_TAG: &str = "type:gadget_timestamp";
 pub enum ContainerSource {
     /// A running collection.
     Collection(Arc<Collection>),
+    /// A collection that is replayed from a recording: what the kernel side would have selected is selected here.
+    Recorded(Arc<Collection>),
     /// There is none, and this is why. Only runs that look at the whole host work then.
     Unavailable(String),
 }
@@ -41,6 +48,8 @@ pub struct LocalManager {
     containers: ContainerSource,
     /// Whether the kernel side can be restricted to mount namespaces.
     filters_in_kernel: bool,
+    /// Whether the kernel side is told which network namespaces to look into.
+    visits_netns: bool,
     streams: Vec<EnrichedStream>,
     host: bool,
     selector: Selector,
@@ -61,11 +70,12 @@ struct EnrichedStream {
 
 impl LocalManager {
     /// Adds the container fields to every stream that says in which namespace an event happened. `None` if there is nothing to do:
-    /// no such stream, and nothing to filter in the kernel.
+    /// no such stream, nothing to filter in the kernel, and no network namespaces to look into (`visits_netns`).
     pub fn instantiate(
         context: &mut Context,
         containers: ContainerSource,
         filters_in_kernel: bool,
+        visits_netns: bool,
     ) -> Result<Option<Self>> {
         let mut streams = Vec::new();
         for (index, stream) in context.referenced() {
@@ -96,12 +106,13 @@ impl LocalManager {
                 fields,
             });
         }
-        if streams.is_empty() && !filters_in_kernel {
+        if streams.is_empty() && !filters_in_kernel && !visits_netns {
             return Ok(None);
         }
         Ok(Some(Self {
             containers,
             filters_in_kernel,
+            visits_netns,
             streams,
             host: false,
             selector: Selector::default(),
@@ -113,6 +124,7 @@ impl LocalManager {
     fn selection(&self) -> Selection {
         match &self.filter {
             Some(filter) => Selection::Filter(Arc::clone(filter)),
+            None if self.selects_recorded() => Selection::Named(self.selector.clone()),
             None if self.selects() => Selection::Selector(self.selector.clone()),
             None => Selection::All,
         }
@@ -141,6 +153,32 @@ impl LocalManager {
                 };
                 Ok(if selected { Flow::Continue } else { Flow::Discard })
             });
+    }
+
+    /// The network namespaces of the containers that are selected: of all and of the host itself, if the host is to be seen.
+    fn network_namespaces(&self, collection: Option<Arc<Collection>>) -> NetworkNamespaces {
+        let (selector, with_host) = (self.selector.clone(), self.host);
+        let host = Host::from_env();
+        NetworkNamespaces::new(move || {
+            let mut found = Vec::new();
+            if with_host {
+                found.extend(of_host(&host));
+            }
+            for container in collection.iter().flat_map(|collection| collection.containers()) {
+                let (pid, inode) = (container.runtime.container_pid, container.netns);
+                let known = |found: &[NetworkNamespace]| found.iter().any(|known| known.inode == inode);
+                if pid != 0 && inode != 0 && (with_host || selector.matches(&container)) && !known(&found) {
+                    let path = host.proc(pid, "ns").join("net");
+                    found.push(NetworkNamespace { inode, path });
+                }
+            }
+            found
+        })
+    }
+
+    /// Whether the kernel side would select, were this not a recording.
+    fn selects_recorded(&self) -> bool {
+        !self.host && self.filters_in_kernel && matches!(self.containers, ContainerSource::Recorded(_))
     }
 
     fn enrich(&self, collection: &Arc<Collection>, of: &EnrichedStream, stream: &mut Stream) {
@@ -307,11 +345,14 @@ impl Instance for LocalManager {
 
     fn prepare(&mut self, context: &mut Context) -> Result<()> {
         let collection = match &self.containers {
-            ContainerSource::Collection(collection) => Arc::clone(collection),
+            ContainerSource::Collection(collection) | ContainerSource::Recorded(collection) => Arc::clone(collection),
             ContainerSource::Unavailable(why) if self.host || !(self.filters_in_kernel || self.selects()) => {
                 tracing::warn!(
                     "container-collection isn't available: container enrichment and filtering won't work: {why}"
                 );
+                if self.visits_netns {
+                    context.network_namespaces = Some(self.network_namespaces(None));
+                }
                 return Ok(());
             }
             ContainerSource::Unavailable(why) => {
@@ -321,12 +362,18 @@ impl Instance for LocalManager {
                 );
             }
         };
-        if !self.host && self.filters_in_kernel && !collection.has_runtimes() {
+        let recorded = matches!(self.containers, ContainerSource::Recorded(_));
+        let selects_in_kernel = !self.host && self.filters_in_kernel && !recorded;
+        let selects = selects_in_kernel || (!self.host && self.visits_netns);
+        if selects && !collection.has_runtimes() {
             return Err(Error::not_found("no container runtime was found, so there is nothing to trace").with_hint(
                 "start docker, say where its socket is with --docker-socketpath, or trace the whole host with --host",
             ));
         }
-        if !self.host && self.filters_in_kernel {
+        if self.visits_netns {
+            context.network_namespaces = Some(self.network_namespaces(Some(Arc::clone(&collection))));
+        }
+        if selects_in_kernel {
             let filter = collection
                 .filter(self.selector.clone(), 0)
                 .context("creating the mount namespace filter")?;
@@ -420,6 +467,19 @@ impl Enricher {
             field.write(&containers[0], target, element);
         }
     }
+}
+
+/// The host's own network namespace, by whichever process shows it: one may not always look at pid 1.
+fn of_host(host: &Host) -> Option<NetworkNamespace> {
+    let inode = host.namespaces().ok()?.net;
+    let shown = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode);
+    let paths = [
+        host.proc(1, "ns").join("net"),
+        host.proc(2, "ns").join("net"),
+        PathBuf::from("/proc/self/ns/net"),
+    ];
+    let path = paths.into_iter().find(shown)?;
+    Some(NetworkNamespace { inode, path })
 }
 
 fn is_pod(container: &Container) -> bool {
