@@ -20,6 +20,7 @@ pub mod containers;
 pub mod data;
 pub mod ebpf;
 pub mod error;
+pub mod expr;
 pub mod gadget;
 pub mod image;
 mod local_time;

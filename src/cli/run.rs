@@ -13,6 +13,7 @@ use super::stdout::stdout;
 use super::{explain, gadget_info, run_flags};
 use crate::build::{BuildEvent, BuildOptions, build_gadget, is_source_path};
 use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, RuntimeKind};
+use crate::ebpf::btf::KernelBtf;
 use crate::ebpf::buffer::{BufferKind, BufferSettings};
 use crate::gadget::{Gadget, Report};
 use crate::image::{GadgetImage, PullPolicy, RegistryOptions, ResolveOptions, Resolver, Store, StoreChoice};
@@ -51,6 +52,8 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
         return print(&args.help_page()?);
     };
     run_flags::check(&early.values)?;
+    // The container hook and the gadget need the same.
+    let kernel_btf = KernelBtf::keep();
     // Containers are listed while the image is read and the gadget is loaded.
     let host_files = host.clone();
     let containers = match host {
@@ -97,6 +100,7 @@ pub(super) fn show(
     interrupts.end(gadget.stop_signal());
 
     let mut running = gadget.start()?;
+    drop(kernel_btf);
     tracing::debug!("running...");
     running.wait(timeout(values)?);
     let report = running.stop()?;

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod custom;
 pub mod duration;
+pub(crate) mod layout;
 pub mod params;
 mod source_settings;
 pub mod template;

@@ -145,7 +145,7 @@ impl Ring {
 
     /// The first half of the header at offset `at` of the data, a multiple of 8 below the capacity.
     fn header(&self, at: u64) -> &AtomicU32 {
-        debug_assert!(at % HEADER == 0 && at < self.capacity);
+        debug_assert!(at.is_multiple_of(HEADER) && at < self.capacity);
         // SAFETY: the data begins a page behind the start of the mapping, so that the word is inside it, and aligned; the kernel
         // changes it as a whole.
         unsafe { AtomicU32::from_ptr(self.producer.address.as_ptr().byte_add(self.page + at as usize).cast()) }
@@ -195,7 +195,7 @@ impl Mapping {
 
     /// The word at byte `offset`, a multiple of 8.
     fn word(&self, offset: usize) -> &AtomicU64 {
-        debug_assert!(offset % 8 == 0 && offset + 8 <= self.len);
+        debug_assert!(offset.is_multiple_of(8) && offset + 8 <= self.len);
         // SAFETY: the word is inside the mapping, which is aligned to a page; everybody accesses it atomically.
         unsafe { AtomicU64::from_ptr(self.address.as_ptr().byte_add(offset).cast()) }
     }
@@ -354,7 +354,7 @@ mod tests {
         let at = writer.add(b"", 0);
         writer.put(at, &(CAPACITY - 7).to_ne_bytes());
         assert!(ring.consume(1, |_| {}).is_err());
-        let file = || OwnedFd::from(memfd_create(c"ring", MFdFlags::MFD_CLOEXEC).unwrap());
+        let file = || memfd_create(c"ring", MFdFlags::MFD_CLOEXEC).unwrap();
         assert!(Ring::open(file(), 0).is_err() && Ring::open(file(), 5000).is_err());
     }
 }

@@ -104,8 +104,12 @@ fn adjusted(context: &mut Context, given: &[(&str, &str)]) -> Result<Filter> {
 
 /// Whether the event of [`fill`] passes the `--filter`.
 fn passes(filter: &str) -> bool {
+    passes_with(&[("operator.filter.filter", filter)])
+}
+
+fn passes_with(given: &[(&str, &str)]) -> bool {
     let mut context = context();
-    let mut filter = adjusted(&mut context, &[("operator.filter.filter", filter)]).unwrap();
+    let mut filter = adjusted(&mut context, given).unwrap();
     filter.prepare(&mut context).unwrap();
     let stream = &mut context.streams[0];
     let seen = Arc::new(Mutex::new(0));
@@ -187,6 +191,78 @@ fn operations_by_kind() {
     ] {
         assert_eq!(passes(filter), expected, "{filter}");
     }
+}
+
+/// Whether the event of [`fill`] passes the `--filter-expr`.
+fn passes_expression(expression: &str) -> bool {
+    passes_with(&[("operator.filter.filter-expr", expression)])
+}
+
+/// Acceptance checks F9 and F10 of the data specification.
+#[test]
+fn expressions_select_events() {
+    for (expression, expected) in [
+        (r#"stringValue in ["abc","x"] and int64Value > 100"#, true),
+        (r#"stringValue in ["abc","x"] and int64Value > 200"#, false),
+        ("'1.1.1.1' in cidr('1.0.0.0/8')", true),
+        ("'127.0.0.1' in cidr('1.0.0.0/8')", false),
+        (r#"proc.comm == "cat" && proc.pid == 77 && boolValue"#, true),
+        (r#"fname matches "^/etc/p" and not (small > 0)"#, true),
+        ("runtime.containerName == ''", true),
+        // What fails when it is asked lets nothing pass.
+        ("stringValue in cidr('1.0.0.0/8')", false),
+    ] {
+        assert_eq!(passes_expression(expression), expected, "{expression}");
+    }
+    let both = |expression| {
+        passes_with(&[
+            ("operator.filter.filter", "small<0"),
+            ("operator.filter.filter-expr.events", expression),
+        ])
+    };
+    assert!(both("proc.pid == 77") && !both("proc.pid == 78"));
+}
+
+/// Acceptance check F11 of the data specification.
+#[test]
+fn expressions_that_mean_nothing_are_errors() {
+    for (expression, expected) in [
+        ("stringValue", "expected bool, but got string"),
+        ("int64Value > 'abc'", "int"),
+        (
+            "nosuchfield == 1",
+            "unknown name nosuchfield (1:1)\n | nosuchfield == 1\n | ^",
+        ),
+    ] {
+        let error = adjusted(&mut context(), &[("operator.filter.filter-expr", expression)]).unwrap_err();
+        let text = error.to_string();
+        let prefix = format!(
+            "initializing and preparing operators: instantiating operator \"filter\": compiling filter expression {expression:?} \
+             for datasource events: compiling filter expression: "
+        );
+        assert!(text.starts_with(&prefix) && text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn expressions_are_asked_as_early_as_their_fields_are_there() {
+    let place = |expression: &str| {
+        let mut context = context();
+        let filter = adjusted(&mut context, &[("operator.filter.filter-expr", expression)]).unwrap();
+        filter.demand(&mut context);
+        let mut explanation = Explanation::default();
+        filter.explain(&context, &mut explanation);
+        let term = explanation.terms.remove(0);
+        assert_eq!(term.text, expression);
+        let container = context.streams[0].source.find("runtime.containerName").unwrap();
+        (term.place, context.streams[0].demand.wants(container))
+    };
+    assert_eq!(place("proc.pid == 7 or fname == 'x'"), (TermPlace::Raw, false));
+    assert_eq!(
+        place("proc.pid == 7 or runtime.containerName == 'web'"),
+        (TermPlace::Enriched, true)
+    );
+    assert_eq!(place("timestamp_raw > 5"), (TermPlace::Enriched, false));
 }
 
 /// Acceptance checks F5 to F8, and the other errors, all with the place.

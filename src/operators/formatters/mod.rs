@@ -6,7 +6,6 @@
 mod endpoint;
 mod errno;
 mod file;
-mod layout;
 mod protocol;
 mod signal;
 mod syscall;
@@ -23,6 +22,7 @@ use super::host::HostFacts;
 use super::{Context, Demand, Explanation, Instance, explain, priority};
 use crate::Result;
 use crate::data::{Accessor, DataSource, Element, FieldId, Flow, Kind, NewField, Scalar};
+use crate::metadata::layout;
 
 /// The formatters' part in one gadget.
 #[derive(Debug)]

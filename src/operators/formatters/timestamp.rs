@@ -98,19 +98,8 @@ impl Clock {
             civil.minute(),
             civil.second()
         );
-        append_offset(offset.seconds(), true, ":", &mut self.suffix);
+        super::layout::append_offset(offset.seconds(), true, ":", &mut self.suffix);
     }
-}
-
-/// Appends an offset from UTC: `Z` for none if `z`, else a sign, hours and minutes.
-pub(super) fn append_offset(seconds: i32, z: bool, separator: &str, out: &mut Vec<u8>) {
-    if z && seconds == 0 {
-        out.push(b'Z');
-        return;
-    }
-    let sign = if seconds < 0 { '-' } else { '+' };
-    let minutes = seconds.abs() / 60;
-    let _ = write!(out, "{sign}{:02}{separator}{:02}", minutes / 60, minutes % 60);
 }
 
 #[cfg(test)]
