@@ -77,17 +77,17 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     if let Some(path) = record_to {
         gadget.record(Path::new(path))?;
     }
-    show(gadget, &values, &output_params, &interrupts)
+    show(gadget, &values, &output_params, Output::stdout()?, &interrupts)
 }
 
-/// Runs a gadget to its end and shows its events on standard output.
+/// Runs a gadget to its end and shows its events in `output`.
 pub(super) fn show(
     mut gadget: Gadget,
     values: &ParamValues,
     output_params: &[Param],
+    output: Output,
     interrupts: &Interrupts,
 ) -> Result<()> {
-    let output = Output::stdout()?;
     let sink = sink(&mut gadget, values, output_params, &output)?;
     gadget.add_instance(sink);
     if values.is_true(run_flags::EXPLAIN) {
