@@ -80,18 +80,18 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     if let Some(path) = record_to {
         gadget.record(Path::new(path))?;
     }
-    show(gadget, &values, &output_params, &interrupts, kernel_btf)
+    show(gadget, &values, &output_params, Output::stdout()?, &interrupts, kernel_btf)
 }
 
-/// Runs a gadget to its end and shows its events on standard output. What only the start needs is dropped after it.
+/// Runs a gadget to its end and shows its events in `output`. What only the start needs is dropped after it.
 pub(super) fn show(
     mut gadget: Gadget,
     values: &ParamValues,
     output_params: &[Param],
+    output: Output,
     interrupts: &Interrupts,
     for_start: impl Sized,
 ) -> Result<()> {
-    let output = Output::stdout()?;
     let sink = sink(&mut gadget, values, output_params, &output)?;
     gadget.add_instance(sink);
     if values.is_true(run_flags::EXPLAIN) {
