@@ -40,8 +40,12 @@ static COUNTING: Counting = Counting;
 
 /// How many allocations `counted` events after the first `warm_up` cost, when the recording is shown in `mode`.
 fn allocations(recording: &str, mode: &str, warm_up: u64, counted: u64) -> u64 {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/recordings").join(recording);
-    let mut gadget = Gadget::replay(Recording::open(path).unwrap().repeated(3)).build().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("benches/recordings")
+        .join(recording);
+    let mut gadget = Gadget::replay(Recording::open(path).unwrap().repeated(3))
+        .build()
+        .unwrap();
     let output = Output::new(Box::new(OpenOptions::new().write(true).open("/dev/null").unwrap()));
     let options = Options {
         output: Some(mode.to_owned()),

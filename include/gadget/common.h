@@ -39,12 +39,14 @@ __gadget_parent_populate(struct gadget_parent *p)
 }
 
 /*
- * gadget_process_populate: describe the current task and its parent.
+ * gadget_process_populate_in: describe the current task, whose mount namespace
+ * is known already, and its parent.
  *
  * The parent is left as it was if there is none, which does not happen for a
  * task that runs.
  */
-static __always_inline void gadget_process_populate(struct gadget_process *p)
+static __always_inline void
+gadget_process_populate_in(struct gadget_process *p, gadget_mntns_id mntns_id)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	__u64 uid_gid = bpf_get_current_uid_gid();
@@ -54,8 +56,14 @@ static __always_inline void gadget_process_populate(struct gadget_process *p)
 	bpf_get_current_comm(p->comm, sizeof(p->comm));
 	p->creds.uid = (__u32)uid_gid;
 	p->creds.gid = uid_gid >> 32;
-	p->mntns_id = gadget_get_current_mntns_id();
+	p->mntns_id = mntns_id;
 	__gadget_parent_populate(&p->parent);
+}
+
+/* gadget_process_populate: describe the current task and its parent. */
+static __always_inline void gadget_process_populate(struct gadget_process *p)
+{
+	gadget_process_populate_in(p, gadget_get_current_mntns_id());
 }
 
 #endif /* __GADGET_COMMON_H */

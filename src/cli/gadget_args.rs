@@ -122,6 +122,22 @@ impl GadgetArgs {
         })
     }
 
+    /// The values of the flags that every gadget has and of `params`, which are known before the other flags of the gadget are.
+    ///
+    /// # Errors
+    ///
+    /// A known flag with a value that it does not accept; params that cannot be flags.
+    pub(super) fn early_values(&self, params: &[Param]) -> Result<ParamValues> {
+        let command = self.full_command(params)?;
+        let all: Vec<Param> = self.statics.iter().chain(params).cloned().collect();
+        let words = flags::scan(&self.args, &command);
+        // Help wins over what is wrong, see `strict`.
+        match self.parse_early(&command) {
+            Err(_) if words.help => Ok(params::values(&self.parse_early(&self.full_command(&[])?)?, &all)),
+            matches => Ok(params::values(&matches?, &all)),
+        }
+    }
+
     /// Reads everything, now that the params of the gadget are known. Those with a prefix of exactly `operator.oci.` are
     /// among the flags of every gadget already and are left out.
     ///

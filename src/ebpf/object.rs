@@ -2,26 +2,31 @@
 //!
 //! Nothing here needs privileges: the same is done to show a gadget's help as to run it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use libbpf_rs::{MapType, ObjectBuilder, OpenObject};
+use libbpf_rs::{MapType, ObjectBuilder, OpenMap, OpenObject};
 
 use super::attach::Section;
-use super::btf::{Btf, CoreRelocations, KernelBtf, TypeId};
+use super::btf::{Btf, CoreRelocations};
 use super::elf::{GadgetElf, Variable};
-use super::fields::{EnumValues, struct_fields};
-use super::markers::{MapClass, Markers};
+use super::fetch::schedule::DEFAULT_MAP_INTERVAL;
+use super::markers::{DeclaredMap, MapClass, Markers, Parts};
 use super::params::{EbpfParam, ParamOverride};
 use super::print;
-use super::schema::{EnumTexts, SourceSchema};
-use crate::data::{Container, SourceType, Stream};
+use super::schema::SourceSchema;
+use super::sources::Sources;
+pub use super::sources::{IteratorSource, MapSource, TracerSource};
+use crate::data::Stream;
 use crate::metadata::config::Config;
-use crate::metadata::params::{Param, TypeHint};
+use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
 
 /// Prefix of the full names of an object's parameters.
 pub const PARAM_PREFIX: &str = "operator.oci.ebpf.";
+
+const FETCH_INTERVAL: &str = "map-fetch-interval";
+const FETCH_COUNT: &str = "map-fetch-count";
 
 /// One program of the object.
 #[derive(Clone, Debug)]
@@ -32,19 +37,10 @@ pub struct ProgramInfo {
     pub section: String,
     /// Where it is to be attached: what the configuration says, else the section.
     pub target: Section,
+    /// The map that it walks, if it is an iterator over a map's elements.
+    pub iterated_map: Option<String>,
     /// Whether the gadget can do without it, and which fields are then lost.
     pub optional: Option<Vec<String>>,
-}
-
-/// A tracer, registered as a data source.
-#[derive(Clone, Debug)]
-pub struct TracerSource {
-    /// Name of the map that carries the events.
-    pub map: String,
-    /// Index of the stream.
-    pub stream: usize,
-    /// The struct that an event begins with.
-    pub container: Container,
 }
 
 /// A gadget's object, analysed and registered.
@@ -56,9 +52,7 @@ pub struct EbpfObject {
     variables: BTreeMap<String, Variable>,
     relocations: CoreRelocations,
     programs: Vec<ProgramInfo>,
-    tracers: Vec<TracerSource>,
-    schemas: Vec<SourceSchema>,
-    enums: EnumTexts,
+    sources: Sources,
 }
 
 impl EbpfObject {
@@ -71,21 +65,15 @@ impl EbpfObject {
         let elf = GadgetElf::parse(&bytes)?;
         let btf = Btf::parse(elf.btf)?;
         let open = open(&bytes, None)?;
-        let maps: HashMap<String, MapType> = open
-            .maps()
-            .map(|map| (map.name().to_string_lossy().into_owned(), map.map_type()))
-            .collect();
-        let class = |name: &str| {
-            maps.get(name).map(|map_type| {
-                let class = match map_type {
-                    MapType::RingBuf => MapClass::RingBuffer,
-                    MapType::PerfEventArray => MapClass::PerfEventArray,
-                    _ => MapClass::Other,
-                };
-                (class, format!("{map_type:?}"))
-            })
+        let text = |name: &std::ffi::OsStr| name.to_string_lossy().into_owned();
+        let parts = Parts {
+            maps: open.maps().map(|map| (text(map.name()), declared_map(&map))).collect(),
+            programs: open
+                .progs()
+                .map(|program| (text(program.name()), text(program.section())))
+                .collect(),
         };
-        let markers = Markers::discover(&btf, class).context("analyzing")?;
+        let markers = Markers::discover(&btf, &parts).context("analyzing")?;
         let programs = open
             .progs()
             .map(|program| {
@@ -93,6 +81,7 @@ impl EbpfObject {
                     &program.name().to_string_lossy(),
                     &program.section().to_string_lossy(),
                     config,
+                    &markers,
                 )
             })
             .collect();
@@ -108,62 +97,32 @@ impl EbpfObject {
         } else {
             CoreRelocations::parse(&btf, elf.btf_ext)?
         };
-        let mut object = Self {
+        let sources = Sources::register(&btf, &markers.sources, config, streams)?;
+        Ok(Self {
             bytes: Arc::clone(&bytes),
             params,
             variables: elf.variables.clone(),
             relocations,
             programs,
-            tracers: Vec::new(),
-            schemas: Vec::new(),
-            enums: EnumTexts::default(),
+            sources,
             markers,
-        };
-        object.register(&btf, config, streams)?;
-        Ok(object)
+        })
     }
 
-    fn register(&mut self, btf: &Btf<'_>, config: &Arc<Config>, streams: &mut Vec<Stream>) -> Result<()> {
-        let mut enums: HashMap<TypeId, EnumValues> = HashMap::new();
-        let mut found = Vec::new();
-        for tracer in &self.markers.tracers {
-            let fields = struct_fields(btf, &tracer.event)?;
-            for (_, id) in &fields.enums {
-                if let Some(values) = EnumValues::read(btf, *id) {
-                    enums.insert(*id, values);
-                }
-            }
-            found.push((tracer, fields));
-        }
-        if !enums.is_empty()
-            && let Some(kernel) = KernelBtf::running()?
-        {
-            EnumValues::prefer_kernel(&mut enums, &kernel.parse()?);
-        }
-        for (tracer, fields) in found {
-            let enum_fields = fields.enums.iter();
-            let schema = SourceSchema {
-                name: tracer.name.clone(),
-                source_type: SourceType::Single,
-                size: fields.size,
-                enums: enum_fields
-                    .filter_map(|(index, id)| Some((*index, enums.get(id)?.clone())))
-                    .collect(),
-                fields: fields.fields,
-            };
-            self.tracers.push(TracerSource {
-                map: tracer.map.clone(),
-                stream: streams.len(),
-                container: schema.register(config, streams, &mut self.enums)?,
-            });
-            self.schemas.push(schema);
+    /// Takes over what the parameters say about the data sources: when map iterators are fetched.
+    pub fn configure(&mut self, values: &ParamValues, streams: &mut [Stream]) -> Result<()> {
+        let value = |key: &str| values.get(&format!("{PARAM_PREFIX}{key}")).unwrap_or_default();
+        self.sources
+            .schedule_maps(value(FETCH_INTERVAL), value(FETCH_COUNT), streams)?;
+        for map in &self.sources.maps {
+            map.schedule.check_map(streams[map.stream].source.name())?;
         }
         Ok(())
     }
 
     /// Subscribes the conversions of enums to text at `priority`.
     pub fn prepare(&mut self, streams: &mut [Stream], priority: i32) {
-        self.enums.prepare(streams, priority);
+        self.sources.enums.prepare(streams, priority);
     }
 
     /// The parameters, with their prefix.
@@ -179,6 +138,7 @@ impl EbpfObject {
                 .tag("group:eBPF")
         };
         own.chain([trace_pipe])
+            .chain(fetch_params(!self.sources.maps.is_empty()))
             .map(|mut param| {
                 param.prefix = PARAM_PREFIX.to_owned();
                 param
@@ -191,14 +151,53 @@ impl EbpfObject {
         &self.programs
     }
 
-    /// The tracers in declaration order.
-    pub fn tracers(&self) -> &[TracerSource] {
-        &self.tracers
+    /// Where the programs are attached: their sections, and the targets that the configuration says instead.
+    pub fn attached_to(&self) -> impl Iterator<Item = String> {
+        self.programs.iter().flat_map(|program| {
+            let target = match &program.target {
+                Section::Kprobe { symbol, .. } => symbol.clone(),
+                Section::Tracepoint { group, name } => format!("tracepoint/{group}/{name}"),
+                Section::RawTracepoint { name } => format!("raw_tp/{name}"),
+                Section::Tracing { family, target } => format!("{family}/{target}"),
+                Section::KprobeMulti { pattern, .. } => pattern.clone(),
+                Section::Ksyscall { name, .. } => name.clone(),
+                _ => String::new(),
+            };
+            [program.section.clone(), target]
+        })
     }
 
-    /// What is needed to understand the records of the data sources, in the order of their streams.
+    /// The tracers in declaration order.
+    pub fn tracers(&self) -> &[TracerSource] {
+        &self.sources.tracers
+    }
+
+    /// The iterators in declaration order.
+    pub fn iterators(&self) -> &[IteratorSource] {
+        &self.sources.iterators
+    }
+
+    /// The map iterators in declaration order.
+    pub fn map_iterators(&self) -> &[MapSource] {
+        &self.sources.maps
+    }
+
+    /// The indices of the streams that are arrays.
+    pub fn arrays(&self) -> impl Iterator<Item = usize> {
+        let iterators = self.sources.iterators.iter().map(|source| source.stream);
+        iterators.chain(self.sources.maps.iter().map(|source| source.stream))
+    }
+
+    /// Whether there are programs that see one network namespace at a time.
+    pub fn visits_network_namespaces(&self) -> bool {
+        self.programs
+            .iter()
+            .any(|program| matches!(program.target, Section::Iter { kind } if kind.is_per_network_namespace()))
+    }
+
+    /// What is needed to understand the records of the tracers, in the order of their streams.
     pub fn schemas(&self) -> &[SourceSchema] {
-        &self.schemas
+        &self.sources.schemas
     }
 
     /// Whether the object can be restricted to mount namespaces.
@@ -231,6 +230,31 @@ impl EbpfObject {
     }
 }
 
+/// When map iterators are fetched.
+fn fetch_params(has_maps: bool) -> impl Iterator<Item = Param> {
+    let params = has_maps.then(|| {
+        [
+            Param {
+                title: "Map fetch interval".to_owned(),
+                ..Param::new(FETCH_INTERVAL)
+                    .type_hint(TypeHint::String)
+                    .default_value(DEFAULT_MAP_INTERVAL)
+                    .description("interval in which to iterate over maps")
+                    .tag("group:Data Collection")
+            },
+            Param {
+                title: "Map fetch count".to_owned(),
+                ..Param::new(FETCH_COUNT)
+                    .type_hint(TypeHint::PlainInt)
+                    .default_value("0")
+                    .description("number of map fetch cycles - use 0 for unlimited")
+                    .tag("group:Data Collection")
+            },
+        ]
+    });
+    params.into_iter().flatten()
+}
+
 /// Opens the object with libbpf; nothing is loaded yet. `custom_btf` is the path of the BTF to relocate against.
 pub(super) fn open(bytes: &[u8], custom_btf: Option<&str>) -> Result<OpenObject> {
     let (result, log) = print::capture(|| {
@@ -249,7 +273,22 @@ pub(super) fn open(bytes: &[u8], custom_btf: Option<&str>) -> Result<OpenObject>
     })
 }
 
-fn program_info(name: &str, section: &str, config: &Config) -> ProgramInfo {
+fn declared_map(map: &OpenMap<'_>) -> DeclaredMap {
+    let map_type = map.map_type();
+    DeclaredMap {
+        class: match map_type {
+            MapType::RingBuf => MapClass::RingBuffer,
+            MapType::PerfEventArray => MapClass::PerfEventArray,
+            MapType::Hash => MapClass::Hash,
+            _ => MapClass::Other,
+        },
+        type_name: format!("{map_type:?}"),
+        key_size: map.key_size(),
+        value_size: map.value_size(),
+    }
+}
+
+fn program_info(name: &str, section: &str, config: &Config, markers: &Markers) -> ProgramInfo {
     let setting = |key: &str| format!("programs.{name}.{key}");
     let attach_to = config
         .get_str(&setting("attach_to"))
@@ -261,6 +300,11 @@ fn program_info(name: &str, section: &str, config: &Config) -> ProgramInfo {
         name: name.to_owned(),
         section: section.to_owned(),
         target: Section::parse(section, attach_to.as_deref(), config),
+        iterated_map: markers
+            .iterated_maps
+            .iter()
+            .find(|(program, _)| program == name)
+            .map(|(_, map)| map.clone()),
         optional,
     }
 }

@@ -7,10 +7,8 @@ use std::sync::Arc;
 
 use super::fields::EnumValues;
 use crate::Result;
-use crate::data::{
-    Annotations, Container, DataSource, FieldId, FieldSettings, Flow, NewField, RecordIds, Scalar, Settings,
-    SourceType, StaticField, Stream,
-};
+use crate::data::{Container, DataSource, FieldId, Flow, NewField, RecordIds, Scalar, SourceType, StaticField, Stream};
+use crate::metadata::SourceSettings;
 use crate::metadata::config::Config;
 
 /// One data source as the object declares it.
@@ -55,10 +53,7 @@ impl SourceSchema {
         streams: &mut Vec<Stream>,
         texts: &mut EnumTexts,
     ) -> Result<Container> {
-        let settings = Arc::new(SourceSettings {
-            config: Arc::clone(config),
-            source: self.name.clone(),
-        });
+        let settings = SourceSettings::new(config, &self.name);
         let mut source = DataSource::new(&self.name, self.source_type, Some(settings));
         let first = source.len();
         let container = source.add_static_fields(self.size, &self.fields)?;
@@ -89,7 +84,14 @@ impl SourceSchema {
 }
 
 impl EnumTexts {
-    fn add(&mut self, source: &mut DataSource, stream: usize, field: FieldId, values: &EnumValues) -> Result<()> {
+    /// Adds the text of `field` to `source`, the data source of stream `stream`.
+    pub(super) fn add(
+        &mut self,
+        source: &mut DataSource,
+        stream: usize,
+        field: FieldId,
+        values: &EnumValues,
+    ) -> Result<()> {
         let Some(target) = add_text_field(source, field, "ebpf.formatter.enum")? else {
             return Ok(());
         };
@@ -142,33 +144,5 @@ fn add_text_field(source: &mut DataSource, raw: FieldId, annotation: &str) -> Re
             tracing::warn!("field {full_name:?}: neither {annotation:?} annotation nor '_raw' suffix found");
             Ok(None)
         }
-    }
-}
-
-/// What the configuration says about one data source.
-#[derive(Debug)]
-struct SourceSettings {
-    config: Arc<Config>,
-    source: String,
-}
-
-impl Settings for SourceSettings {
-    fn annotations(&self) -> Annotations {
-        self.config
-            .strings_map(&format!("datasources.{}.annotations", self.source))
-    }
-
-    fn tags(&self) -> Vec<String> {
-        self.config.strings(&format!("datasources.{}.tags", self.source))
-    }
-
-    fn field(&self, full_name: &str) -> Option<FieldSettings> {
-        let said = self
-            .config
-            .sub(&format!("datasources.{}.fields.{full_name}", self.source))?;
-        Some(FieldSettings {
-            tags: said.strings("tags"),
-            annotations: said.strings_map("annotations"),
-        })
     }
 }

@@ -20,24 +20,35 @@
 //! ```
 
 mod annotate;
+mod custom;
 mod record;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
 
 pub use annotate::annotate;
+use custom::Custom;
 pub use run::{Loss, Report, Running};
 
-use crate::containers::{Collection, CollectionOptions};
+use crate::containers::{Collection, CollectionOptions, Host};
 use crate::data::{DataSource, Element, Flow};
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::object::EbpfObject;
 use crate::image::GadgetImage;
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues};
+use crate::operators::cgroup::Cgroups;
+use crate::operators::env::Environment;
+use crate::operators::filter::{Filter, KernelSide};
 use crate::operators::formatters::Formatters;
+use crate::operators::include_self::OwnEvents;
+use crate::operators::limiter::Limiter;
 use crate::operators::local_manager::{self, ContainerSource, LocalManager};
+use crate::operators::process::Processes;
+use crate::operators::sort::Sort;
 use crate::operators::uidgid::UidGidResolver;
 use crate::operators::ustack::UserStacks;
 use crate::operators::{Context, Instance, priority};
@@ -50,7 +61,10 @@ use crate::{Error, Result, ResultExt};
 pub struct GadgetBuilder<'i> {
     origin: Origin<'i>,
     annotations: Vec<String>,
+    values: ParamValues,
+    environment: Vec<String>,
     containers: Option<ContainerSource>,
+    host_files: Option<Host>,
     buffers: BufferSettings,
     host: bool,
 }
@@ -72,9 +86,12 @@ pub struct Gadget {
     record_to: Option<RecordFile>,
     containers: ContainerSource,
     instances: Vec<Box<dyn Instance>>,
+    custom: Custom,
     defaults: Config,
     values: ParamValues,
     buffers: BufferSettings,
+    /// The id that the kernel's programs see this process by, if it can be known.
+    own_pid: Option<u32>,
 }
 
 impl std::fmt::Debug for Gadget {
@@ -90,7 +107,10 @@ impl<'i> GadgetBuilder<'i> {
         Self {
             origin,
             annotations: Vec::new(),
+            values: ParamValues::new(),
+            environment: Vec::new(),
             containers: None,
+            host_files: None,
             buffers: BufferSettings::default(),
             host: false,
         }
@@ -100,6 +120,30 @@ impl<'i> GadgetBuilder<'i> {
     #[must_use]
     pub fn annotate(mut self, annotations: impl IntoIterator<Item = String>) -> Self {
         self.annotations.extend(annotations);
+        self
+    }
+
+    /// Gives values of parameters, by full name. Those of custom parameters can only be given here, since the metadata depends on
+    /// them: without a value the metadata stays as it is.
+    #[must_use]
+    pub fn values(mut self, values: &ParamValues) -> Self {
+        for (name, value) in values.iter() {
+            self.values.set(name, value);
+        }
+        self
+    }
+
+    /// Lets the gadget see these environment variables of this process.
+    #[must_use]
+    pub fn environment(mut self, allowed: impl IntoIterator<Item = String>) -> Self {
+        self.environment.extend(allowed);
+        self
+    }
+
+    /// Where the host's files are; `$HOST_ROOT` or `/` if this is not said.
+    #[must_use]
+    pub fn host_files(mut self, host: Host) -> Self {
+        self.host_files = Some(host);
         self
     }
 
@@ -130,13 +174,27 @@ impl<'i> GadgetBuilder<'i> {
         let mut config = Config::parse(&about.metadata)
             .context("unmarshalling metadata")
             .context("setting metadata")?;
+        let mut values = self.values;
+        if let Origin::Recording(recording) = &self.origin {
+            // What the gadget was made of is settled.
+            for (name, value) in &recording.head().params {
+                if name.starts_with(crate::metadata::custom::PREFIX) {
+                    values.set(name, value);
+                }
+            }
+        }
+        let custom = Custom::apply(&mut config, &values).context("setting metadata")?;
         annotate(&mut config, &about.annotations)?;
         let config = Arc::new(config);
+        let host_files = self.host_files.unwrap_or_else(Host::from_env);
         let mut context = Context {
             config: Arc::clone(&config),
             ..Context::default()
         };
-        let mut values = ParamValues::new();
+        let (own_pid, rewrites_records) = match &self.origin {
+            Origin::Image(image) => (own_pid(&host_files), image.wasm().is_some()),
+            Origin::Recording(recording) => (recording.head().host.own_pid, false),
+        };
         let (object, player, containers) = match self.origin {
             Origin::Image(image) => {
                 let object = instantiate(image, &config, &mut context)?;
@@ -159,15 +217,36 @@ impl<'i> GadgetBuilder<'i> {
             Some(player) => player.recording.head().filters_mntns,
             None => object.as_ref().is_some_and(EbpfObject::filters_mntns),
         };
+        let visits_netns = object.as_ref().is_some_and(EbpfObject::visits_network_namespaces);
         let mut instances: Vec<Box<dyn Instance>> = Vec::new();
-        let local_manager = LocalManager::instantiate(&mut context, containers.clone(), filters_mntns)?;
+        if player.is_none() {
+            let processes = Processes::instantiate(&mut context, &host_files)?;
+            instances.extend(processes.map(|instance| Box::new(instance) as Box<dyn Instance>));
+            let cgroups = Cgroups::instantiate(&mut context, &host_files)?;
+            instances.extend(cgroups.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        }
+        let local_manager = LocalManager::instantiate(&mut context, containers.clone(), filters_mntns, visits_netns)?;
         instances.extend(local_manager.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let formatters = Formatters::instantiate(&mut context)?;
         instances.extend(formatters.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let environment = Environment::instantiate(&mut context, &self.environment)?;
+        instances.extend(environment.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let uid_gid = UidGidResolver::instantiate(&mut context)?;
         instances.extend(uid_gid.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let stacks = UserStacks::instantiate(&mut context)?;
         instances.extend(stacks.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let sort = Sort::instantiate(&mut context);
+        instances.extend(sort.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let limiter = Limiter::instantiate(&mut context);
+        instances.extend(limiter.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        // Last, because whatever data source there is then can be filtered.
+        let kernel = KernelSide {
+            filters_mntns,
+            attached_to: object.iter().flat_map(EbpfObject::attached_to).collect(),
+            rewrites_records,
+        };
+        instances.push(Box::new(Filter::instantiate(&mut context, kernel)));
+        instances.push(Box::new(OwnEvents));
         let mut gadget = Gadget {
             context,
             object,
@@ -176,10 +255,13 @@ impl<'i> GadgetBuilder<'i> {
             record_to: None,
             containers,
             instances,
+            custom,
             defaults: config.sub("paramdefaults").cloned().unwrap_or_default(),
             values,
             buffers: self.buffers,
+            own_pid,
         };
+        gadget.set_include_self(false);
         if self.host {
             gadget.set_param("host", "true")?;
         }
@@ -232,11 +314,12 @@ impl Gadget {
         Ok(())
     }
 
-    /// All parameters with their prefixes and defaults: the object's, then the operators' in the order of their priority.
+    /// All parameters with their prefixes and defaults: the gadget's custom ones, the object's, then the operators' in the order of their priority.
     pub fn params(&self) -> Vec<Param> {
         let object = self.object.iter().flat_map(EbpfObject::params);
         let instances = self.instances.iter().flat_map(|instance| instance.params());
-        let mut params: Vec<Param> = object.chain(instances).collect();
+        let custom = self.custom.params.params().cloned();
+        let mut params: Vec<Param> = custom.chain(object).chain(instances).collect();
         for param in &mut params {
             if let Some(default) = self.defaults.get_str(&param.full_name().to_lowercase()) {
                 param.default = default.into_owned();
@@ -258,11 +341,26 @@ impl Gadget {
             })
             .ok_or_else(|| Error::not_found(format!("the gadget has no parameter {name:?}")))?;
         param.validate(value)?;
+        if param.prefix == crate::metadata::custom::PREFIX {
+            return Err(Error::invalid(format!(
+                "the metadata depends on parameter {:?}, so its value must be known when the gadget is built",
+                param.full_name()
+            )));
+        }
         self.values.set(param.full_name(), value);
         Ok(())
     }
 
-    /// Sets many parameters by their full names. Names of other operators are ignored.
+    /// Whether the metadata would be different if the gadget had been built with `values`, so that it must be built anew.
+    ///
+    /// # Errors
+    ///
+    /// That of a custom parameter's patch.
+    pub fn depends_on(&self, values: &ParamValues) -> Result<bool> {
+        self.custom.depends_on(values)
+    }
+
+    /// Sets many parameters by their full names. Names of other operators, and values of custom parameters, are ignored.
     pub fn set_values(&mut self, values: &ParamValues) {
         for (name, value) in values.iter() {
             self.values.set(name, value);
@@ -272,6 +370,12 @@ impl Gadget {
     /// Sets kind and size of event buffers.
     pub fn set_buffers(&mut self, settings: BufferSettings) {
         self.buffers = settings;
+    }
+
+    /// Whether events of this very process are events like any other; by default they are left out, so that a gadget does not
+    /// show the work of showing it.
+    pub fn set_include_self(&mut self, include: bool) {
+        self.context.own_pid = self.own_pid.filter(|_| !include);
     }
 
     /// The data sources that are referenced, in order of registration.
@@ -325,6 +429,12 @@ impl Gadget {
         });
         Ok(())
     }
+}
+
+fn own_pid(host: &Host) -> Option<u32> {
+    host.own_pid()
+        .inspect_err(|error| tracing::debug!("events of our own cannot be told from others: {error}"))
+        .ok()
 }
 
 type EventFn = Box<dyn FnMut(&Element) + Send>;

@@ -102,6 +102,12 @@ impl ActiveRecording {
         containers: &ContainerSource,
         context: &mut Context,
     ) -> Result<Self> {
+        if let Some(array) = object.and_then(|object| object.arrays().next()) {
+            let name = context.streams[array].source.name();
+            return Err(Error::unsupported(format!(
+                "flag --record: data source {name:?} is an array, and only single events can be recorded so far"
+            )));
+        }
         let object = object.filter(|object| !object.schemas().is_empty()).ok_or_else(|| {
             Error::unsupported("flag --record: this gadget has no data source whose events come from the kernel")
         })?;
@@ -136,7 +142,10 @@ impl ActiveRecording {
             kernel_params: kernel_params.collect(),
             filters_mntns: object.filters_mntns(),
             without_containers,
-            host: HostHead::of(&mut context.host, namespaces, &names)?,
+            host: HostHead {
+                own_pid: context.own_pid,
+                ..HostHead::of(&mut context.host, namespaces, &names)?
+            },
         };
         let streams = &mut context.streams[..head.sources.len()];
         let losses: Vec<Arc<Losses>> = streams.iter().map(|stream| Arc::clone(&stream.losses)).collect();

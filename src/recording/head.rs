@@ -141,6 +141,9 @@ pub struct HostHead {
     /// Seconds from UTC at that time.
     #[serde(default)]
     pub utc_offset: i32,
+    /// The recorder's own process, whose events the run left out, if it did.
+    #[serde(default)]
+    pub own_pid: Option<u32>,
     /// Inode number of the host's mount namespace.
     pub mntns: u64,
     /// Inode number of the host's network namespace.
@@ -197,6 +200,7 @@ impl HostHead {
             begun_at: crate::operators::host::nanoseconds(nix::time::ClockId::CLOCK_REALTIME)?,
             zone: facts.zone().iana_name().map(str::to_owned),
             utc_offset: facts.utc_offset(),
+            own_pid: None,
             mntns: namespaces.mnt,
             netns: namespaces.net,
             names: NamesHead::of(names),

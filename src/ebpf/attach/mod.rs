@@ -4,6 +4,7 @@
 //! version does not attach is refused by name.
 
 mod cgroup;
+mod iter;
 mod kprobe;
 mod kprobe_multi;
 mod perf_event;
@@ -11,8 +12,11 @@ mod raw_tracepoint;
 mod trace;
 mod tracepoint;
 
+use std::os::fd::BorrowedFd;
+
 use libbpf_rs::{Link, ProgramInput, ProgramMut, ProgramType};
 
+pub use self::iter::IterKind;
 pub use self::perf_event::PerfSettings;
 use super::print;
 use crate::metadata::config::Config;
@@ -23,7 +27,7 @@ pub const DISABLED: &str = "gadget_program_disabled";
 
 const SECTIONS: &str = "this version attaches tracepoint/GROUP/NAME, raw_tracepoint/NAME, tp_btf/NAME, kprobe/FUNCTION, \
      kretprobe/FUNCTION, kprobe.multi/PATTERN, ksyscall/NAME, fentry/FUNCTION, fexit/FUNCTION, fmod_ret/FUNCTION, lsm/HOOK, \
-     perf_event/NAME, sockops, cgroup/…, cgroup_skb/… and syscall";
+     perf_event/NAME, sockops, cgroup/…, cgroup_skb/…, syscall and iter/KIND";
 
 /// Families that are resolved through BTF when the object is loaded.
 const TRACING: [&str; 5] = ["tp_btf", "fentry", "fexit", "fmod_ret", "lsm"];
@@ -67,6 +71,11 @@ pub enum Section {
         symbol: String,
         /// Whether the program runs at the function's return.
         on_return: bool,
+    },
+    /// An iterator, which runs when it is read; what it goes through is resolved at load.
+    Iter {
+        /// What it goes through.
+        kind: IterKind,
     },
     /// Entry or return of all kernel functions whose names match.
     KprobeMulti {
@@ -154,6 +163,10 @@ impl Section {
                 },
             },
             "syscall" => Section::RunOnce,
+            "iter" => match IterKind::parse(own) {
+                Some(kind) => Section::Iter { kind },
+                None => Section::unsupported(format!("unsupported iter type {own:?}")),
+            },
             "cgroup" | "cgroup_skb" => Section::Cgroup {
                 family: section.to_owned(),
             },
@@ -193,7 +206,12 @@ impl Section {
 }
 
 /// Attaches a loaded program. Nothing when it is disabled or has run. The program is detached when the links are dropped.
-pub fn attach(program: &mut ProgramMut<'_>, section: &Section) -> Result<Vec<Link>> {
+/// `iterated_map` is the map that it walks, if it is an iterator over a map's elements.
+pub fn attach(
+    program: &mut ProgramMut<'_>,
+    section: &Section,
+    iterated_map: Option<BorrowedFd<'_>>,
+) -> Result<Vec<Link>> {
     let name = program.name().to_string_lossy().into_owned();
     let one = |link: Result<Link>| link.map(|link| vec![link]);
     let (result, log) = print::capture(|| match section {
@@ -209,6 +227,7 @@ pub fn attach(program: &mut ProgramMut<'_>, section: &Section) -> Result<Vec<Lin
         Section::Ksyscall { name, on_return } => one(kprobe_multi::attach_syscall(program, name, *on_return)),
         Section::PerfEvent(settings) => perf_event::attach(program, *settings),
         Section::Cgroup { family } => one(cgroup::attach(program, family)),
+        Section::Iter { kind } => one(iter::attach(program, *kind, iterated_map)),
         Section::RunOnce => run_once(program).map(|()| Vec::new()),
         Section::Invalid { .. } | Section::Unsupported { .. } => section.check(&name).map(|()| Vec::new()),
     });
@@ -321,6 +340,16 @@ mod tests {
             ),
             ("syscall", None, Section::RunOnce),
             ("kprobe/gadget_program_disabled", None, Section::Disabled),
+            ("iter/task", None, Section::Iter { kind: IterKind::Task }),
+            (
+                "iter.s/task_file",
+                None,
+                Section::Iter {
+                    kind: IterKind::TaskFile,
+                },
+            ),
+            ("iter/udp", Some("tcp"), Section::Iter { kind: IterKind::Udp }),
+            ("iter/tcp", Some("gadget_program_disabled"), Section::Disabled),
             (
                 "tp_btf/sched_switch",
                 Some("gadget_program_disabled"),
@@ -347,11 +376,14 @@ mod tests {
             "sk_reuseport/migrate",
             "xdp",
             "",
+            "iter",
+            "iter/unix",
         ] {
             let Section::Unsupported { reason } = Section::parse(section, None, &Config::default()) else {
                 panic!("{section}")
             };
-            assert!(reason.contains(&format!("{section:?}")), "{reason}");
+            let named = section.strip_prefix("iter").unwrap_or(section).trim_start_matches('/');
+            assert!(reason.contains(&format!("{named:?}")), "{reason}");
         }
     }
 }

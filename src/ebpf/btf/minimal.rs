@@ -6,8 +6,11 @@
 //! result in place of the kernel's own BTF. Attaching by BTF id (tp_btf, iterators, …) still uses the kernel's.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
+use super::mapping::Mapping;
 use super::{Btf, BtfKind, BtfType, CoreRelocations, TypeId, essential_name};
 use crate::{Result, ResultExt};
 
@@ -17,7 +20,15 @@ const RING_BUFFER_HELPERS: &str = "BPF_FUNC_ringbuf_";
 /// The kernel's BTF in memory.
 #[derive(Debug)]
 pub struct KernelBtf {
-    bytes: Vec<u8>,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    /// Where it is in the kernel's own memory.
+    Mapped(Mapping),
+    /// A copy.
+    Read(Vec<u8>),
 }
 
 impl KernelBtf {
@@ -26,7 +37,16 @@ impl KernelBtf {
 
     /// Reads the BTF of the running kernel, `None` if it does not show any.
     pub fn running() -> Result<Option<Self>> {
-        match std::fs::read(Self::PATH) {
+        let read = || -> std::io::Result<Bytes> {
+            let mut file = File::open(Self::PATH)?;
+            if let Some(mapping) = Mapping::of_kernel_file(&file) {
+                return Ok(Bytes::Mapped(mapping));
+            }
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok(Bytes::Read(bytes))
+        };
+        match read() {
             Ok(bytes) => Ok(Some(Self { bytes })),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).context(format!("reading {}", Self::PATH)),
@@ -36,21 +56,30 @@ impl KernelBtf {
     /// Reads BTF from a file.
     pub fn from_file(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("reading BTF from {}", path.display()))?;
-        Ok(Self { bytes })
+        Ok(Self {
+            bytes: Bytes::Read(bytes),
+        })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped(mapping) => mapping.bytes(),
+            Bytes::Read(bytes) => bytes,
+        }
     }
 
     /// A reader over it.
     pub fn parse(&self) -> Result<Btf<'_>> {
-        Btf::parse(&self.bytes)
+        Btf::parse(self.bytes())
     }
 
     /// The whole BTF, without ring buffer helpers if `perf` asks for that.
     fn whole(&self, options: MinimalOptions) -> Result<Vec<u8>> {
-        let mut bytes = self.bytes.clone();
+        let mut bytes = self.bytes().to_vec();
         if options.without_ring_buffer {
             // Shorten the names at their front: no program asks for `PF_FUNC_ringbuf_reserve`.
             let btf = self.parse()?;
-            let types_start = btf.types.as_ptr() as usize - self.bytes.as_ptr() as usize;
+            let types_start = btf.types.as_ptr() as usize - self.bytes().as_ptr() as usize;
             for func_id in btf
                 .types()
                 .filter(|t| t.kind == BtfKind::Enum && btf.name(t) == "bpf_func_id")
@@ -313,7 +342,9 @@ mod tests {
             false,
             &[("BPF_FUNC_map_lookup_elem", 1), ("BPF_FUNC_ringbuf_reserve", 131)],
         );
-        KernelBtf { bytes: b.build() }
+        KernelBtf {
+            bytes: Bytes::Read(b.build()),
+        }
     }
 
     fn wanted(names: &[&str]) -> CoreRelocations {
@@ -361,6 +392,19 @@ mod tests {
             );
             assert_eq!(ids[0], ("BPF_FUNC_map_lookup_elem", 1));
         }
+    }
+
+    #[test]
+    fn a_mapping_shows_what_reading_shows() {
+        // Where the kernel does not map its BTF, any file of an old time will do: what is shown must be what is there.
+        let path = [KernelBtf::PATH, "/proc/self/exe"]
+            .into_iter()
+            .find(|path| File::open(path).is_ok_and(|file| Mapping::of_kernel_file(&file).is_some()))
+            .unwrap();
+        let mapping = Mapping::of_kernel_file(&File::open(path).unwrap()).unwrap();
+        assert!(mapping.bytes() == std::fs::read(path).unwrap(), "{path}");
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Mapping::of_kernel_file(&File::open(dir.path()).unwrap()).is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The reader borrows; types are decoded when asked for. Nothing in a BTF blob is trusted: offsets, ids and lengths are
 //! checked, and chains of types are followed to a bounded depth only.
 
+mod mapping;
 mod minimal;
 mod reloc;
 #[cfg(test)]

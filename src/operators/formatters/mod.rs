@@ -13,7 +13,7 @@ mod syscall;
 mod syscall_table;
 #[cfg(test)]
 mod tests;
-mod timestamp;
+pub(super) mod timestamp;
 mod units;
 
 use endpoint::{Layer3, Layer4};

@@ -34,7 +34,7 @@ impl WallClock {
 
 /// Writes wall-clock times as text. What only changes from second to second is kept.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(in crate::operators) struct Clock {
     zone: TimeZone,
     layout: Option<Layout>,
     second: i64,
@@ -47,7 +47,7 @@ pub(super) struct Clock {
 impl Clock {
     /// Writes times of `zone`, with nine digits of the second as RFC 3339 has it unless `layout` (a Go time layout) says
     /// otherwise.
-    pub(super) fn new(zone: TimeZone, layout: Option<&str>) -> Self {
+    pub(in crate::operators) fn new(zone: TimeZone, layout: Option<&str>) -> Self {
         Self {
             zone,
             layout: layout.map(Layout::parse),
@@ -58,7 +58,7 @@ impl Clock {
     }
 
     /// Appends the time that is `wall` nanoseconds after the epoch.
-    pub(super) fn append(&mut self, wall: i64, out: &mut Vec<u8>) {
+    pub(in crate::operators) fn append(&mut self, wall: i64, out: &mut Vec<u8>) {
         let second = wall.div_euclid(SECOND);
         let nanosecond = wall.rem_euclid(SECOND);
         if let Some(layout) = &self.layout {

@@ -9,12 +9,17 @@ mod fields;
 mod gate;
 
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::fields::{ContainerField, add_container_fields};
 use self::gate::{ContainerGate, Selection};
-use super::{Context, Explanation, Instance, KernelFilter, OperatorNote, RecordIds, Stream, explain, priority};
-use crate::containers::{Collection, Container, Lookup, LookupCache, MntnsFilter, Selector};
+use super::{
+    Context, Explanation, Instance, KernelFilter, NetworkNamespace, NetworkNamespaces, OperatorNote, RecordIds, Stream,
+    explain, priority,
+};
+use crate::containers::{Collection, Container, Host, Lookup, LookupCache, MntnsFilter, Selector};
 use crate::data::{Accessor, Element, FieldId, Flow, Values};
 use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
@@ -43,6 +48,8 @@ pub struct LocalManager {
     containers: ContainerSource,
     /// Whether the kernel side can be restricted to mount namespaces.
     filters_in_kernel: bool,
+    /// Whether the kernel side is told which network namespaces to look into.
+    visits_netns: bool,
     streams: Vec<EnrichedStream>,
     host: bool,
     selector: Selector,
@@ -56,16 +63,19 @@ struct EnrichedStream {
     mntns: Option<Accessor>,
     netns: Option<Accessor>,
     timestamp: Option<Accessor>,
+    /// The fields of these three.
+    ids: Vec<FieldId>,
     fields: Vec<(FieldId, ContainerField)>,
 }
 
 impl LocalManager {
     /// Adds the container fields to every stream that says in which namespace an event happened. `None` if there is nothing to do:
-    /// no such stream, and nothing to filter in the kernel.
+    /// no such stream, nothing to filter in the kernel, and no network namespaces to look into (`visits_netns`).
     pub fn instantiate(
         context: &mut Context,
         containers: ContainerSource,
         filters_in_kernel: bool,
+        visits_netns: bool,
     ) -> Result<Option<Self>> {
         let mut streams = Vec::new();
         for (index, stream) in context.referenced() {
@@ -77,14 +87,12 @@ impl LocalManager {
                     let ds = source.name();
                     tracing::warn!("multiple fields of {tag:?} found in DataSource {ds:?}, only {name:?} will be used");
                 }
-                found.map(|(id, _)| source.accessor(id))
+                found.map(|(id, _)| id)
             };
-            let (mntns, netns, timestamp) = (
-                first(MNTNS_TAG),
-                first(NETNS_TAG),
-                source.with_tag(TIMESTAMP_TAG).next(),
-            );
-            let timestamp = timestamp.map(|(id, _)| source.accessor(id));
+            let (mntns, netns) = (first(MNTNS_TAG), first(NETNS_TAG));
+            let timestamp = source.with_tag(TIMESTAMP_TAG).next().map(|(id, _)| id);
+            let ids = [mntns, netns, timestamp].into_iter().flatten().collect();
+            let [mntns, netns, timestamp] = [mntns, netns, timestamp].map(|id| id.map(|id| source.accessor(id)));
             if mntns.is_none() && netns.is_none() {
                 continue;
             }
@@ -94,15 +102,17 @@ impl LocalManager {
                 mntns,
                 netns,
                 timestamp,
+                ids,
                 fields,
             });
         }
-        if streams.is_empty() && !filters_in_kernel {
+        if streams.is_empty() && !filters_in_kernel && !visits_netns {
             return Ok(None);
         }
         Ok(Some(Self {
             containers,
             filters_in_kernel,
+            visits_netns,
             streams,
             host: false,
             selector: Selector::default(),
@@ -115,9 +125,55 @@ impl LocalManager {
         match &self.filter {
             Some(filter) => Selection::Filter(Arc::clone(filter)),
             None if self.selects_recorded() => Selection::Named(self.selector.clone()),
-            None if !self.host && self.selector != Selector::default() => Selection::Selector(self.selector.clone()),
+            None if self.selects() => Selection::Selector(self.selector.clone()),
             None => Selection::All,
         }
+    }
+
+    /// Whether the user wants only some containers. Then what the kernel side does not filter is filtered here.
+    fn selects(&self) -> bool {
+        !self.host && self.selector != Selector::default()
+    }
+
+    /// Leaves out elements that are of no selected container, of a stream whose producer is not the kernel side.
+    fn select(&self, collection: &Arc<Collection>, of: &EnrichedStream, stream: &mut Stream) {
+        if !self.selects() || stream.record.mntns.is_some() {
+            return;
+        }
+        let Some(mntns) = of.mntns else { return };
+        let (collection, selector, timestamp) = (Arc::clone(collection), self.selector.clone(), of.timestamp);
+        let mut cache = LookupCache::default();
+        stream
+            .pipeline
+            .subscribe(priority::subscription::CONTAINERS, move |element| {
+                let at = timestamp.map_or(0, |accessor| accessor.bits(element));
+                let selected = match cache.lookup(&collection, mntns.bits(element), at) {
+                    Lookup::Container(container) => selector.matches(container),
+                    _ => false,
+                };
+                Ok(if selected { Flow::Continue } else { Flow::Discard })
+            });
+    }
+
+    /// The network namespaces of the containers that are selected: of all and of the host itself, if the host is to be seen.
+    fn network_namespaces(&self, collection: Option<Arc<Collection>>) -> NetworkNamespaces {
+        let (selector, with_host) = (self.selector.clone(), self.host);
+        let host = Host::from_env();
+        NetworkNamespaces::new(move || {
+            let mut found = Vec::new();
+            if with_host {
+                found.extend(of_host(&host));
+            }
+            for container in collection.iter().flat_map(|collection| collection.containers()) {
+                let (pid, inode) = (container.runtime.container_pid, container.netns);
+                let known = |found: &[NetworkNamespace]| found.iter().any(|known| known.inode == inode);
+                if pid != 0 && inode != 0 && (with_host || selector.matches(&container)) && !known(&found) {
+                    let path = host.proc(pid, "ns").join("net");
+                    found.push(NetworkNamespace { inode, path });
+                }
+            }
+            found
+        })
     }
 
     /// Whether the kernel side would select, were this not a recording.
@@ -252,6 +308,17 @@ impl Instance for LocalManager {
         Ok(())
     }
 
+    fn demand(&self, context: &mut Context) {
+        for of in &self.streams {
+            let Some(stream) = context.streams.get_mut(of.index) else {
+                continue;
+            };
+            if self.selects() || of.fields.iter().any(|(id, _)| stream.demand.wants(*id)) {
+                of.ids.iter().for_each(|id| stream.demand.add(*id));
+            }
+        }
+    }
+
     fn explain(&self, context: &Context, to: &mut Explanation) {
         let fields = self
             .streams
@@ -279,10 +346,13 @@ impl Instance for LocalManager {
     fn prepare(&mut self, context: &mut Context) -> Result<()> {
         let collection = match &self.containers {
             ContainerSource::Collection(collection) | ContainerSource::Recorded(collection) => Arc::clone(collection),
-            ContainerSource::Unavailable(why) if self.host => {
+            ContainerSource::Unavailable(why) if self.host || !(self.filters_in_kernel || self.selects()) => {
                 tracing::warn!(
                     "container-collection isn't available: container enrichment and filtering won't work: {why}"
                 );
+                if self.visits_netns {
+                    context.network_namespaces = Some(self.network_namespaces(None));
+                }
                 return Ok(());
             }
             ContainerSource::Unavailable(why) => {
@@ -292,13 +362,17 @@ impl Instance for LocalManager {
                 );
             }
         };
-        let selects_in_kernel = !self.host && self.filters_in_kernel && !self.selects_recorded();
-        if selects_in_kernel && !collection.has_runtimes() {
+        let recorded = matches!(self.containers, ContainerSource::Recorded(_));
+        let selects_in_kernel = !self.host && self.filters_in_kernel && !recorded;
+        let selects = selects_in_kernel || (!self.host && self.visits_netns);
+        if selects && !collection.has_runtimes() {
             return Err(Error::not_found("no container runtime was found, so there is nothing to trace").with_hint(
                 "start docker, say where its socket is with --docker-socketpath, or trace the whole host with --host",
             ));
         }
-        collection.wait_initial();
+        if self.visits_netns {
+            context.network_namespaces = Some(self.network_namespaces(Some(Arc::clone(&collection))));
+        }
         if selects_in_kernel {
             let filter = collection
                 .filter(self.selector.clone(), 0)
@@ -329,7 +403,16 @@ impl Instance for LocalManager {
                     timestamp,
                 )));
             }
+            self.select(&collection, of, stream);
             self.enrich(&collection, of, stream);
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, _context: &mut Context) -> Result<()> {
+        // Only now: containers were listed, and the hook was loaded, while the gadget was.
+        if let ContainerSource::Collection(collection) = &self.containers {
+            collection.wait_initial();
         }
         Ok(())
     }
@@ -384,6 +467,19 @@ impl Enricher {
             field.write(&containers[0], target, element);
         }
     }
+}
+
+/// The host's own network namespace, by whichever process shows it: one may not always look at pid 1.
+fn of_host(host: &Host) -> Option<NetworkNamespace> {
+    let inode = host.namespaces().ok()?.net;
+    let shown = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode);
+    let paths = [
+        host.proc(1, "ns").join("net"),
+        host.proc(2, "ns").join("net"),
+        PathBuf::from("/proc/self/ns/net"),
+    ];
+    let path = paths.into_iter().find(shown)?;
+    Some(NetworkNamespace { inode, path })
 }
 
 fn is_pod(container: &Container) -> bool {
