@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::fault::{Fault, Outcome};
-use crate::text::go_quote;
+use crate::text::{go_quote, printable};
 
 /// Prefixes of addresses of both families.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Prefixes {
 impl Prefix {
     fn parse(text: &[u8]) -> Outcome<Self> {
         let shown = String::from_utf8_lossy(text);
-        let invalid = || Fault::new(format!("invalid CIDR address: {shown}"));
+        let invalid = || Fault::new(format!("invalid CIDR address: {}", printable(&shown)));
         let (network, len) = shown.split_once('/').ok_or_else(invalid)?;
         let (v4, bits) = address(network.as_bytes()).ok_or_else(invalid)?;
         if len.is_empty() || len.len() > 3 || !len.bytes().all(|b| b.is_ascii_digit()) {

@@ -8,6 +8,7 @@ mod expression;
 mod grammar;
 mod kernel;
 mod term;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use self::grammar::{Condition, conditions};
 pub use self::kernel::KernelSide;
 use self::kernel::push_down;
 use self::term::Term;
+pub use self::terms::Terms;
 use super::{Context, Explanation, Instance, OperatorNote, Stream, TermNote, TermPlace, priority};
 use crate::data::{DataSource, Element, FieldId, Flags, Flow};
 use crate::metadata::params::{Param, ParamValues};
