@@ -80,7 +80,14 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     if let Some(path) = record_to {
         gadget.record(Path::new(path))?;
     }
-    show(gadget, &values, &output_params, Output::stdout()?, &interrupts, kernel_btf)
+    show(
+        gadget,
+        &values,
+        &output_params,
+        Output::stdout()?,
+        &interrupts,
+        kernel_btf,
+    )
 }
 
 /// Runs a gadget to its end and shows its events in `output`. What only the start needs is dropped after it.
