@@ -191,7 +191,7 @@ cases! {
     lsm: Case::new("lsm", &["lsm"]);
     sleepable: Case { since: (5, 11), perf: false, ..Case::new("sleepable", &["lsm.s"]) };
     perf_event: Case { provoke: compute, ..Case::new("perf_event", &["perf_event"]) };
-    syscall: Case { since: (5, 14), perf: false, provoke: nothing, ..Case::new("syscall", &["syscall"]) };
+    syscall: Case { since: (5, 14), perf: false, flags: &["--host", "--include-self"], provoke: nothing, ..Case::new("syscall", &["syscall"]) };
     cgroup: Case { flags: &[], provoke: connect, ..Case::new("cgroup", &["cgroup_skb", "sockops", "cgroup/connect4"]) };
 }
 
