@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use super::filter::{FilterState, KernelSet, NamespaceSet, SPARE_ENTRIES, create_map, entries};
 use super::hook::{FILTERS, Hook, SharedState};
-use super::host::{HostNamespaces, boot_ns, boot_to_wall_ns};
+use super::host::{Host, HostNamespaces, boot_ns, boot_to_wall_ns};
 use super::namespace::Lookup;
 use super::options::{CollectionOptions, DOCKER_SOCKET, MissingSocket, RuntimeKind};
 use super::runtime::docker;
@@ -35,6 +35,7 @@ pub struct Collection {
     /// Dropping it ends the thread.
     stop: Option<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
+    host: Host,
 }
 
 /// What the collection shares with its thread and its filters.
@@ -82,6 +83,7 @@ impl Collection {
     /// A runtime that was named explicitly cannot be used; the host's namespaces cannot be read.
     pub fn start(options: CollectionOptions) -> Result<Arc<Self>> {
         let docker_socket = docker_socket(&options)?;
+        let host = options.host.clone();
         let host_namespaces = options.host.namespaces()?;
         let (request_sender, requests) = tokio::sync::mpsc::unbounded_channel();
         let table = Table::new(host_namespaces, boot_to_wall_ns(), options.details, request_sender);
@@ -117,6 +119,7 @@ impl Collection {
             shared,
             stop: Some(stop),
             threads,
+            host,
         }))
     }
 
@@ -241,7 +244,24 @@ impl Collection {
 
     /// The running containers that match `selector`, and a channel with every later event about one that does.
     pub fn subscribe(&self, selector: Selector) -> (Vec<Arc<Container>>, mpsc::Receiver<ContainerEvent>) {
-        self.shared.update(|table| table.subscribe(selector))
+        let (sender, receiver) = mpsc::channel();
+        let running = self.subscribe_with(selector, move |event| sender.send(event).is_ok());
+        (running, receiver)
+    }
+
+    /// The same with a function that gets the events until it says `false`. It must neither block nor call back into the collection.
+    pub fn subscribe_with(
+        &self,
+        selector: Selector,
+        deliver: impl FnMut(ContainerEvent) -> bool + Send + 'static,
+    ) -> Vec<Arc<Container>> {
+        self.shared
+            .update(|table| table.subscribe(selector, Box::new(deliver)))
+    }
+
+    /// The host that the containers are on.
+    pub fn host(&self) -> &Host {
+        &self.host
     }
 
     /// Whether new containers are seen by the kernel hook, before anything is executed in them.

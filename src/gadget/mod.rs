@@ -35,7 +35,7 @@ use crate::image::GadgetImage;
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues};
 use crate::operators::formatters::Formatters;
-use crate::operators::local_manager::{ContainerSource, LocalManager};
+use crate::operators::local_manager::{ContainerSource, KernelSide, LocalManager};
 use crate::operators::uidgid::UidGidResolver;
 use crate::operators::ustack::UserStacks;
 use crate::operators::{Context, Instance, priority};
@@ -134,7 +134,12 @@ impl GadgetBuilder<'_> {
             },
         };
         let mut instances: Vec<Box<dyn Instance>> = Vec::new();
-        let local_manager = LocalManager::instantiate(&mut context, containers, filters_mntns)?;
+        let attaches = object.as_ref().is_some_and(EbpfObject::attaches_in_places);
+        let kernel_side = KernelSide {
+            filters: filters_mntns,
+            attaches,
+        };
+        let local_manager = LocalManager::instantiate(&mut context, containers, kernel_side)?;
         instances.extend(local_manager.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let formatters = Formatters::instantiate(&mut context)?;
         instances.extend(formatters.map(|instance| Box::new(instance) as Box<dyn Instance>));

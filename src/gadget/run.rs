@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 
 use super::Gadget;
+use crate::containers::{Follower, Places};
 use crate::data::{Emitter, Gate, LossPlace, Losses};
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::object::EbpfObject;
@@ -34,12 +35,14 @@ pub struct Running {
 /// What a run has in the kernel, and what is needed to load it anew.
 struct KernelSide {
     // Dropped first: no event is sent while the tracers end.
+    follower: Option<Follower>,
     loaded: Loaded,
     tracers: Vec<RunningTracer>,
     object: EbpfObject,
     values: ParamValues,
     buffers: BufferSettings,
     filter: Option<KernelFilter>,
+    places: Places,
 }
 
 struct RunningTracer {
@@ -169,12 +172,14 @@ impl Gadget {
                 tracers.push(start.on(&loaded, buffers, &stop).with_context(in_ebpf)?);
             }
             kernel = Some(KernelSide {
+                follower: None,
                 loaded,
                 tracers,
                 object,
                 values,
                 buffers,
                 filter,
+                places: context.places.take().unwrap_or_default(),
             });
         }
         for instance in &mut instances {
@@ -184,7 +189,7 @@ impl Gadget {
                 .with_context(|| format!("starting operator {name:?}"))?;
         }
         if let Some(kernel) = &mut kernel {
-            kernel.loaded.attach().with_context(in_ebpf)?;
+            kernel.follower = attach(&mut kernel.loaded, &kernel.places).with_context(in_ebpf)?;
         }
         let losses = context
             .streams
@@ -213,6 +218,16 @@ fn load(
         mntns_filter,
         buffers,
     })
+}
+
+/// Attaches everything; what is attached in containers, as long as the follower lives.
+fn attach(loaded: &mut Loaded, places: &Places) -> Result<Option<Follower>> {
+    loaded.attach()?;
+    let attachments = loaded.place_attachments()?;
+    match attachments.is_empty() {
+        true => Ok(None),
+        false => Follower::start(places, attachments).map(Some),
+    }
 }
 
 /// A tracer that is about to be started.
@@ -257,11 +272,12 @@ impl KernelSide {
     /// events of a gadget whose records carry no time can be.
     fn drop_filter(&mut self, stop: &StopSignal, events: &mut u64) -> Result<()> {
         let mut loaded = load(&self.object, &self.values, None, self.buffers)?;
-        loaded.attach()?;
+        let follower = attach(&mut loaded, &self.places)?;
         let handover = boot_time()?;
         for running in &self.tracers {
             running.tracer.hand_over(handover);
         }
+        self.follower = follower;
         self.loaded.detach();
         // Its counters are read once more when its tracers end.
         let _old = std::mem::replace(&mut self.loaded, loaded);
@@ -290,6 +306,7 @@ impl KernelSide {
 
     /// Detaches, and handles every event that was sent until then.
     fn finish(mut self, events: &mut u64) -> Result<()> {
+        self.follower = None;
         self.loaded.detach();
         for running in self.tracers.drain(..) {
             *events += running.tracer.finish()?.events;

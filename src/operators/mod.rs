@@ -18,6 +18,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::Result;
+use crate::containers::Places;
 pub use crate::data::{Demand, RecordIds, Stream};
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues};
@@ -34,6 +35,8 @@ pub struct Context {
     pub stop: StopSignal,
     /// The set of mount namespaces that the kernel side lets through; none means all.
     pub mntns_filter: Option<KernelFilter>,
+    /// Where programs are attached that are attached in containers; none means only on the host.
+    pub places: Option<Places>,
 }
 
 /// A set of mount namespaces that the kernel side lets through.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use self::fields::{ContainerField, add_container_fields};
 use self::gate::{ContainerGate, Selection};
 use super::{Context, Explanation, Instance, KernelFilter, OperatorNote, RecordIds, Stream, explain, priority};
-use crate::containers::{Collection, Container, Lookup, LookupCache, MntnsFilter, Selector};
+use crate::containers::{Collection, Container, Lookup, LookupCache, MntnsFilter, Places, Selector};
 use crate::data::{Accessor, Element, FieldId, Flow, Values};
 use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
@@ -35,12 +35,27 @@ pub enum ContainerSource {
     Unavailable(String),
 }
 
+/// What a gadget's kernel side has to do with containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelSide {
+    /// Whether it can be restricted to mount namespaces.
+    pub filters: bool,
+    /// Whether programs are attached inside containers.
+    pub attaches: bool,
+}
+
+impl KernelSide {
+    /// Whether nothing happens without containers, unless the host is looked at.
+    fn needs_containers(self) -> bool {
+        self.filters || self.attaches
+    }
+}
+
 /// Selection and enrichment for one gadget.
 #[derive(Debug)]
 pub struct LocalManager {
     containers: ContainerSource,
-    /// Whether the kernel side can be restricted to mount namespaces.
-    filters_in_kernel: bool,
+    kernel_side: KernelSide,
     streams: Vec<EnrichedStream>,
     host: bool,
     selector: Selector,
@@ -59,11 +74,11 @@ struct EnrichedStream {
 
 impl LocalManager {
     /// Adds the container fields to every stream that says in which namespace an event happened. `None` if there is nothing to do:
-    /// no such stream, and nothing to filter in the kernel.
+    /// no such stream, and nothing to do in the kernel.
     pub fn instantiate(
         context: &mut Context,
         containers: ContainerSource,
-        filters_in_kernel: bool,
+        kernel_side: KernelSide,
     ) -> Result<Option<Self>> {
         let mut streams = Vec::new();
         for (index, stream) in context.referenced() {
@@ -95,12 +110,12 @@ impl LocalManager {
                 fields,
             });
         }
-        if streams.is_empty() && !filters_in_kernel {
+        if streams.is_empty() && !kernel_side.needs_containers() {
             return Ok(None);
         }
         Ok(Some(Self {
             containers,
-            filters_in_kernel,
+            kernel_side,
             streams,
             host: false,
             selector: Selector::default(),
@@ -250,7 +265,7 @@ impl Instance for LocalManager {
             .iter()
             .flat_map(|of| of.fields.iter().map(|(field, _)| (of.index, *field)));
         let added = explain::of_fields(self.name(), context, fields);
-        let (selects, selection) = match (self.host, self.filters_in_kernel) {
+        let (selects, selection) = match (self.host, self.kernel_side.filters) {
             (true, _) => (false, "events of the whole host pass"),
             (false, true) => (true, "only events of selected containers pass, in the kernel"),
             (false, false) if self.selector == Selector::default() => {
@@ -275,6 +290,10 @@ impl Instance for LocalManager {
                 tracing::warn!(
                     "container-collection isn't available: container enrichment and filtering won't work: {why}"
                 );
+                context.places = Some(Places {
+                    host: true,
+                    ..Places::default()
+                });
                 return Ok(());
             }
             ContainerSource::Unavailable(why) => {
@@ -284,13 +303,18 @@ impl Instance for LocalManager {
                 );
             }
         };
-        if !self.host && self.filters_in_kernel && !collection.has_runtimes() {
+        if !self.host && self.kernel_side.needs_containers() && !collection.has_runtimes() {
             return Err(Error::not_found("no container runtime was found, so there is nothing to trace").with_hint(
                 "start docker, say where its socket is with --docker-socketpath, or trace the whole host with --host",
             ));
         }
         collection.wait_initial();
-        if !self.host && self.filters_in_kernel {
+        context.places = Some(Places {
+            collection: Some(Arc::clone(&collection)),
+            selector: self.selector.clone(),
+            host: self.host,
+        });
+        if !self.host && self.kernel_side.filters {
             let filter = collection
                 .filter(self.selector.clone(), 0)
                 .context("creating the mount namespace filter")?;
