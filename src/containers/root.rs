@@ -150,8 +150,9 @@ mod tests {
     use super::*;
 
     fn content(found: Result<OwnedFd>) -> Result<String> {
+        let found = found?;
         let mut text = String::new();
-        File::open(format!("/proc/self/fd/{}", found?.as_raw_fd()))?.read_to_string(&mut text)?;
+        File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))?.read_to_string(&mut text)?;
         Ok(text)
     }
 

@@ -11,6 +11,7 @@
 pub(crate) mod docker;
 pub(crate) mod live;
 pub(crate) mod registry;
+pub(crate) mod traced;
 
 use std::ffi::OsStr;
 use std::fs;

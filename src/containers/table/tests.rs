@@ -95,7 +95,7 @@ fn describe(lookup: Lookup) -> String {
     }
 }
 
-fn kinds(events: &mpsc::Receiver<ContainerEvent>) -> Vec<&'static str> {
+fn kinds(events: &std::sync::mpsc::Receiver<ContainerEvent>) -> Vec<&'static str> {
     events.try_iter().map(|event| event.kind.as_str()).collect()
 }
 
