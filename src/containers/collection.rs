@@ -255,8 +255,7 @@ impl Collection {
         selector: Selector,
         deliver: impl FnMut(ContainerEvent) -> bool + Send + 'static,
     ) -> Vec<Arc<Container>> {
-        self.shared
-            .update(|table| table.subscribe(selector, Box::new(deliver)))
+        self.shared.update(|table| table.subscribe(selector, Box::new(deliver)))
     }
 
     /// The host that the containers are on.

@@ -89,7 +89,12 @@ impl EbpfObject {
                     program.set_prog_type(program_type);
                 }
                 // A kernel without such links refuses programs for them; one by one they can be attached there too.
-                if self.programs().iter().any(|p| p.name == name && p.target.is_uprobe_multi()) && !uprobe::has_multi() {
+                if self
+                    .programs()
+                    .iter()
+                    .any(|p| p.name == name && p.target.is_uprobe_multi())
+                    && !uprobe::has_multi()
+                {
                     program.set_attach_type(ProgramAttachType::CgroupInetIngress);
                 }
             }
@@ -251,7 +256,16 @@ impl Loaded {
     pub fn place_attachments(&self) -> Result<Vec<Box<dyn PlaceAttachment>>> {
         let mut uprobes = Vec::new();
         for info in &self.programs {
-            let Section::Uprobe(target) = &info.target else { continue };
+            let Section::Uprobe(target) = &info.target else {
+                continue;
+            };
+            match uprobe::check(target, self.usdt_layout.is_some()) {
+                Err(error) if info.optional.is_some() => {
+                    say_left_out(info, &error);
+                    continue;
+                }
+                checked => checked.with_context(|| format!("attaching eBPF program {:?}", info.name))?,
+            }
             let Some(program) = self.object.progs().find(|program| program.name() == info.name.as_str()) else {
                 continue;
             };

@@ -353,7 +353,11 @@ mod tests {
                     },
                 }),
             ),
-            ("usdt/libc:libc:setjmp", Some("gadget_program_disabled"), Section::Disabled),
+            (
+                "usdt/libc:libc:setjmp",
+                Some("gadget_program_disabled"),
+                Section::Disabled,
+            ),
             ("syscall", None, Section::RunOnce),
             ("kprobe/gadget_program_disabled", None, Section::Disabled),
             (

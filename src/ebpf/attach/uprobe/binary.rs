@@ -230,10 +230,13 @@ impl<S: Source> Binary<S> {
     }
 
     fn offset_where(&self, address: u64, wanted: impl Fn(&Segment) -> bool) -> Option<u64> {
-        self.segments.iter().filter(|segment| wanted(segment)).find_map(|segment| {
-            let within = address.checked_sub(segment.address)?;
-            (within < segment.size).then(|| segment.offset.checked_add(within))?
-        })
+        self.segments
+            .iter()
+            .filter(|segment| wanted(segment))
+            .find_map(|segment| {
+                let within = address.checked_sub(segment.address)?;
+                (within < segment.size).then(|| segment.offset.checked_add(within))?
+            })
     }
 }
 
@@ -459,7 +462,13 @@ mod tests {
             let section = binary.section_named(".mine").unwrap();
             assert_eq!(section.address, 0x2000);
             assert_eq!(binary.content(&section, 7).unwrap(), b"content");
-            assert!(binary.content(&section, 6).unwrap_err().to_string().contains("at most 6"));
+            assert!(
+                binary
+                    .content(&section, 6)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("at most 6")
+            );
             assert!(binary.section_named(".other").is_none());
             assert_eq!(binary.file_offset(BASE + 5), Some(5));
             assert_eq!(binary.code_offset(BASE + 5), Some(5));

@@ -4,8 +4,8 @@
 //! kernel puts a probe on the one inode below, once per registration: registered by two containers, it would report
 //! each call twice. So files are told apart by the inode that is mapped when they run.
 //!
-//! The kernel's iterator over mappings (Linux 5.12) tells which that is. Where it cannot be used, `/proc/self/maps` is asked, which
-//! on kernels before 6.8 or so shows numbers of the inode below as well.
+//! The kernel's iterator over mappings (Linux 5.12) tells which that is. Where it cannot be used, `/proc/self/maps` is asked, or for
+//! files on overlayfs, which newer kernels do not show there as they are, number, size and times, which are those of the file below.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,6 +14,8 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use nix::errno::Errno;
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
 use crate::ebpf::btf::{CoreRelocations, KernelBtf, MinimalOptions, minimal};
 use crate::ebpf::load::CustomBtf;
@@ -31,7 +33,14 @@ mod skel {
 }
 
 /// The types that the program looks into.
-const TYPES: [&str; 4] = ["file", "seq_file", "task_struct", "vm_area_struct"];
+const TYPES: [&str; 6] = [
+    "bpf_iter__task_vma",
+    "bpf_iter_meta",
+    "file",
+    "seq_file",
+    "task_struct",
+    "vm_area_struct",
+];
 const ENTRY: usize = 16;
 
 /// Stands for a file as long as that is open.
@@ -41,6 +50,8 @@ pub(super) enum FileId {
     Inode(u64),
     /// Device and number.
     Numbers(u64, u64),
+    /// Number, size, and when it was changed: of a file on overlayfs.
+    Overlaid(u64, i64, (i64, i64)),
 }
 
 /// How files are told apart on this kernel.
@@ -68,6 +79,11 @@ impl Identifier {
         let mapping = Mapping::of(file).context("mapping it")?;
         let found = match self {
             Self::Iterator(link) => mapped_inode(link, mapping.start()).context("reading the kernel's mappings"),
+            Self::Maps if fstatfs(file)?.filesystem_type() == OVERLAYFS_SUPER_MAGIC => {
+                let status = fstat(file)?;
+                let changed = (status.st_ctime, status.st_ctime_nsec);
+                Ok(Some(FileId::Overlaid(status.st_ino, status.st_size, changed)))
+            }
             Self::Maps => mapped_numbers(mapping.start()).context("reading /proc/self/maps"),
         };
         found?.ok_or_else(|| Error::not_found("its mapping was not found"))
@@ -128,8 +144,11 @@ fn load() -> Result<OwnedFd> {
         builder.obj_builder.btf_custom_path(btf.path()).map_err(error)?;
     }
     let (skel, log) = crate::ebpf::print::capture(|| builder.open(&mut storage).and_then(|open| open.load()));
-    drop(log);
-    let skel = skel.map_err(error)?;
+    let skel = skel.map_err(error);
+    let skel = skel.with_context(|| {
+        log.cause()
+            .unwrap_or_else(|| "loading the iterator over mappings".to_owned())
+    })?;
     let program = skel.progs.ig_mapped_inode.as_fd();
     let own = std::process::id();
     iterator(program.as_raw_fd(), Some(own)).or_else(|_| iterator(program.as_raw_fd(), None))

@@ -202,11 +202,12 @@ mod tests {
             names.push(0);
             at
         });
-        let header = 8 + size * match layout {
-            Layout::Go12 => 1,
-            Layout::Go116 => 7,
-            Layout::Go118 => 8,
-        };
+        let header = 8 + size
+            * match layout {
+                Layout::Go12 => 1,
+                Layout::Go116 => 7,
+                Layout::Go118 => 8,
+            };
         let names_at = if layout == Layout::Go12 { 0 } else { header };
         let (list_at, shift) = match layout {
             Layout::Go12 => (header, header as u32), // names come behind it, at a distance that is added below
@@ -276,7 +277,11 @@ mod tests {
                 elf.section(".gopclntab", 1, 0, 0, table(layout, wide, BASE, BASE));
                 let bytes = elf.build();
                 for (name, entry) in FUNCTIONS {
-                    assert_eq!(find(bytes.clone(), name).unwrap(), Some(entry), "{layout:?} {wide} {name}");
+                    assert_eq!(
+                        find(bytes.clone(), name).unwrap(),
+                        Some(entry),
+                        "{layout:?} {wide} {name}"
+                    );
                 }
                 assert_eq!(find(bytes.clone(), "main.wor").unwrap(), None);
                 damage(&bytes, |bytes| {

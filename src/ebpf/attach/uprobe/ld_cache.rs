@@ -148,7 +148,10 @@ mod tests {
         for cache in [new_format(), old_format(), embedded()] {
             let paths = |name: &str| -> Vec<String> {
                 let found = lookup(&cache, name).unwrap();
-                found.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
+                found
+                    .iter()
+                    .map(|path| String::from_utf8_lossy(path).into_owned())
+                    .collect()
             };
             assert_eq!(paths("libc"), ["/lib64/libc.so.6", "/lib32/libc.so.6"]);
             assert_eq!(paths("libssl"), ["/lib/libssl.so.3", "/opt/libssl.so.1.1"]);

@@ -60,7 +60,9 @@ pub(super) fn attach(
 fn attach_one(program: BorrowedFd<'_>, path: &CString, point: Point, on_return: bool) -> Result<Probe> {
     let pmu = Pmu::of_kernel()?;
     if point.semaphore > 0 && !pmu.semaphores {
-        return Err(Error::unsupported("the static probe has a semaphore, which needs Linux 4.20"));
+        return Err(Error::unsupported(
+            "the static probe has a semaphore, which needs Linux 4.20",
+        ));
     }
     let semaphore = u32::try_from(point.semaphore)
         .map_err(|_| Error::unsupported("the static probe's semaphore is beyond the first 4 GiB of its file"))?;
@@ -212,6 +214,11 @@ fn probe_multi() -> bool {
     create_link(program, -1, libbpf_sys::BPF_TRACE_UPROBE_MULTI, &options).is_err_and(|error| error == Errno::EBADF)
 }
 
+/// Whether anything can be probed at all.
+pub(super) fn has_uprobes() -> bool {
+    std::path::Path::new(PMU).exists()
+}
+
 /// What the kernel says of its perf events for uprobes.
 #[derive(Clone, Copy)]
 struct Pmu {
@@ -229,7 +236,10 @@ impl Pmu {
                 format!("this kernel has no uprobes (no {PMU}; CONFIG_UPROBE_EVENTS)"),
             )
         };
-        let kind = read("type").ok().and_then(|text| text.trim().parse().ok()).ok_or_else(missing)?;
+        let kind = read("type")
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .ok_or_else(missing)?;
         let return_bit = read("format/retprobe").ok();
         let return_bit = return_bit.and_then(|text| text.trim().strip_prefix("config:")?.parse().ok());
         Ok(Self {

@@ -20,11 +20,12 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use libbpf_rs::ProgramType;
 use tracing::{debug, warn};
 
 use self::file_identity::{FileId, Identifier};
-pub(in crate::ebpf) use self::link::has_multi;
 use self::link::Probe;
+pub(in crate::ebpf) use self::link::has_multi;
 use self::symbols::Wanted;
 pub use self::target::{Binary, Point, Target};
 pub(in crate::ebpf) use self::usdt_args::{SPECS_MAP, SpecLayout, Specs};
@@ -57,15 +58,21 @@ struct Program {
     files: HashMap<FileId, Attached>,
     /// The files of each place, by its key.
     places: HashMap<String, Vec<FileId>>,
-    /// Why it could not be attached in the place that was tried last.
-    failure: Option<String>,
+    /// Why it could not be attached: the first reason, best of a file that was found.
+    failure: Option<Failure>,
     warned: bool,
+}
+
+struct Failure {
+    file_found: bool,
+    text: String,
 }
 
 /// A file that is probed, or could not be.
 struct Attached {
     // Closed after the probes. As long as it is open, its identity is nobody else's.
     probes: Vec<Probe>,
+    path: PathBuf,
     _file: File,
     /// Entries in the map of argument places.
     specs: Vec<u32>,
@@ -77,6 +84,25 @@ struct Found {
     path: PathBuf,
     file: File,
     id: FileId,
+}
+
+/// The files of a place that a section names.
+struct FoundFiles {
+    files: Vec<Found>,
+    /// Why another that could be one is not among them.
+    failure: Option<Error>,
+}
+
+/// Refuses what cannot be attached anywhere on this kernel. `arguments`: the object asks for arguments of static probes.
+pub(in crate::ebpf) fn check(target: &Target, arguments: bool) -> Result<()> {
+    if !link::has_uprobes() {
+        return Err(Error::unsupported("this kernel has no uprobes (CONFIG_UPROBE_EVENTS)"));
+    }
+    let cookies = || ProgramType::Kprobe.is_helper_supported(libbpf_sys::BPF_FUNC_get_attach_cookie);
+    if arguments && matches!(target.point, Point::Static { .. }) && !cookies().unwrap_or(true) {
+        return Err(Error::unsupported("arguments of static probes need Linux 5.15"));
+    }
+    Ok(())
 }
 
 impl Uprobes {
@@ -111,17 +137,17 @@ impl Uprobes {
     }
 
     /// All files in `root` that `binary` is, and why others are not there.
-    fn find(&self, root: &Root, binary: &Binary) -> Result<(Vec<Found>, Option<Error>)> {
-        let mut found: Vec<Found> = Vec::new();
+    fn find(&self, root: &Root, binary: &Binary) -> Result<FoundFiles> {
+        let mut files: Vec<Found> = Vec::new();
         let mut failure = None;
         for path in binary.paths(root)? {
             match self.open(root, &path) {
-                Ok(file) if found.iter().any(|other| other.id == file.id) => {}
-                Ok(file) => found.push(file),
+                Ok(file) if files.iter().any(|other| other.id == file.id) => {}
+                Ok(file) => files.push(file),
                 Err(error) => failure = Some(error),
             }
         }
-        Ok((found, failure))
+        Ok(FoundFiles { files, failure })
     }
 }
 
@@ -129,7 +155,7 @@ impl PlaceAttachment for Uprobes {
     fn attach(&mut self, place: &Place) {
         let root = place.root();
         // Several programs are usually about one file.
-        let mut binaries: Vec<(Binary, Result<(Vec<Found>, Option<Error>)>)> = Vec::new();
+        let mut binaries: Vec<(Binary, Result<FoundFiles>)> = Vec::new();
         for index in 0..self.programs.len() {
             let wanted = &self.programs[index].own.target.binary;
             if self.programs[index].places.contains_key(place.key()) {
@@ -146,8 +172,8 @@ impl PlaceAttachment for Uprobes {
             });
             let program = &mut self.programs[index];
             match &binaries[position].1 {
-                Ok((files, failure)) => program.attach(place, files, failure.as_ref(), self.specs.as_mut()),
-                Err(error) => program.note(place, error),
+                Ok(found) => program.attach(place, found, self.specs.as_mut()),
+                Err(error) => program.note(place, error, false),
             }
             if self.settled {
                 program.warn_if_nowhere();
@@ -170,12 +196,12 @@ impl PlaceAttachment for Uprobes {
 }
 
 impl Program {
-    fn attach(&mut self, place: &Place, files: &[Found], failure: Option<&Error>, mut specs: Option<&mut Specs>) {
+    fn attach(&mut self, place: &Place, found: &FoundFiles, mut specs: Option<&mut Specs>) {
         let mut mine = Vec::new();
-        if let Some(failure) = failure {
-            self.note(place, failure);
+        if let Some(failure) = &found.failure {
+            self.note(place, failure, false);
         }
-        for found in files {
+        for found in &found.files {
             mine.push(found.id);
             if let Some(attached) = self.files.get_mut(&found.id) {
                 attached.users += 1;
@@ -184,13 +210,14 @@ impl Program {
             let mut attached = match found.file.try_clone() {
                 Ok(file) => Attached {
                     probes: Vec::new(),
+                    path: found.path.clone(),
                     _file: file,
                     specs: Vec::new(),
                     users: 1,
                 },
                 Err(error) => {
                     mine.pop();
-                    self.note(place, &error.into());
+                    self.note(place, &error.into(), false);
                     continue;
                 }
             };
@@ -204,7 +231,7 @@ impl Program {
                 Err(error) => {
                     attached.probes.clear();
                     release(&mut attached.specs, specs.as_deref_mut());
-                    self.note(place, &error.context(found.path.display().to_string()));
+                    self.note(place, &error.context(found.path.display().to_string()), true);
                 }
             }
             // Remembered in either case: the next container with this file need not try again.
@@ -252,15 +279,27 @@ impl Program {
             if attached.users == 0
                 && let Some(mut attached) = self.files.remove(&id)
             {
+                let path = attached.path.display();
+                debug!(
+                    "program {:?}: detached from {path}, which nobody has any more",
+                    self.own.name
+                );
                 attached.probes.clear();
                 release(&mut attached.specs, specs.as_deref_mut());
             }
         }
     }
 
-    fn note(&mut self, place: &Place, error: &Error) {
+    fn note(&mut self, place: &Place, error: &Error, file_found: bool) {
         debug!("program {:?}: not attached in {place}: {error}", self.own.name);
-        self.failure = Some(format!("{error} (in {place})"));
+        if self
+            .failure
+            .as_ref()
+            .is_none_or(|known| file_found && !known.file_found)
+        {
+            let text = format!("{error} (in {place})");
+            self.failure = Some(Failure { file_found, text });
+        }
     }
 
     /// Says once that the program does nothing, if it has been tried.
@@ -270,7 +309,7 @@ impl Program {
             && !attached
             && !std::mem::replace(&mut self.warned, true)
         {
-            warn!("program {:?} is attached nowhere: {failure}", self.own.name);
+            warn!("program {:?} is attached nowhere: {}", self.own.name, failure.text);
         }
     }
 }

@@ -71,7 +71,10 @@ pub struct Target {
 impl Target {
     /// Whether `family` (the section's part before the first `/`, without `.s`) is one of these.
     pub(in crate::ebpf::attach) fn is_family(family: &str) -> bool {
-        matches!(family, "uprobe" | "uretprobe" | "uprobe.multi" | "uretprobe.multi" | "usdt")
+        matches!(
+            family,
+            "uprobe" | "uretprobe" | "uprobe.multi" | "uretprobe.multi" | "usdt"
+        )
     }
 
     /// Reads what is behind a section's family.
@@ -117,7 +120,8 @@ impl Target {
     }
 }
 
-const FORMS: &str = "uprobe//PATH:FUNCTION, uprobe/LIBRARY:FUNCTION, usdt//PATH:PROVIDER:PROBE or usdt/LIBRARY:PROVIDER:PROBE";
+const FORMS: &str =
+    "uprobe//PATH:FUNCTION, uprobe/LIBRARY:FUNCTION, usdt//PATH:PROVIDER:PROBE or usdt/LIBRARY:PROVIDER:PROBE";
 
 impl Binary {
     /// The paths in `root` at which the file can be.
@@ -155,9 +159,14 @@ fn cached(root: &Root, name: &str) -> Result<Vec<PathBuf>> {
         return Ok(Vec::new());
     };
     let mut cache = Vec::new();
-    file.take(ld_cache::MAX_SIZE).read_to_end(&mut cache).context(LD_CACHE)?;
+    file.take(ld_cache::MAX_SIZE)
+        .read_to_end(&mut cache)
+        .context(LD_CACHE)?;
     let paths = ld_cache::lookup(&cache, name).context(LD_CACHE)?;
-    Ok(paths.into_iter().map(|path| PathBuf::from(OsStr::from_bytes(path))).collect())
+    Ok(paths
+        .into_iter()
+        .map(|path| PathBuf::from(OsStr::from_bytes(path)))
+        .collect())
 }
 
 fn in_directories(root: &Root, name: &str) -> Vec<PathBuf> {
@@ -192,8 +201,18 @@ mod tests {
         };
         for (family, target, binary, point) in [
             ("uprobe", "/bin/app:main", path(), function("main", false)),
-            ("uretprobe", "/bin/app:main.(*T).f", path(), function("main.(*T).f", true)),
-            ("uprobe", "libc:malloc", Binary::Library("libc".into()), function("malloc", false)),
+            (
+                "uretprobe",
+                "/bin/app:main.(*T).f",
+                path(),
+                function("main.(*T).f", true),
+            ),
+            (
+                "uprobe",
+                "libc:malloc",
+                Binary::Library("libc".into()),
+                function("malloc", false),
+            ),
             ("uprobe", "/bin/app:ns::f", path(), function("ns::f", false)),
             (
                 "uretprobe.multi",
@@ -242,7 +261,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("lib")).unwrap();
         fs::create_dir_all(dir.path().join("usr/lib")).unwrap();
-        for file in ["lib/libc.musl-x86_64.so.1", "usr/lib/libssl.so.3", "usr/lib/libsslx.so.3"] {
+        for file in [
+            "lib/libc.musl-x86_64.so.1",
+            "usr/lib/libssl.so.3",
+            "usr/lib/libsslx.so.3",
+        ] {
             fs::write(dir.path().join(file), "").unwrap();
         }
         let root = Root::open(dir.path()).unwrap();

@@ -32,7 +32,9 @@ pub(super) fn locations<S: Source>(binary: &Binary<S>, provider: &str, name: &st
         .section_named(NOTES)
         .filter(|section| section.kind == SHT_NOTE)
         .ok_or_else(|| Error::not_found("there are no static probes (no section .note.stapsdt)"))?;
-    let base = binary.section_named(BASE).filter(|section| section.kind == SHT_PROGBITS);
+    let base = binary
+        .section_named(BASE)
+        .filter(|section| section.kind == SHT_PROGBITS);
     let bytes = binary.content(&notes, MAX_SECTION)?;
     let mut found = Vec::new();
     let mut rest = bytes.as_slice();
@@ -116,7 +118,11 @@ impl Probe<'_> {
         let moved = base.map_or(0, |base| base.address.wrapping_sub(self.base));
         let adjust = |address: u64| {
             let address = address.wrapping_add(moved);
-            if binary.is_wide() { address } else { address & 0xffff_ffff }
+            if binary.is_wide() {
+                address
+            } else {
+                address & 0xffff_ffff
+            }
         };
         let offset = binary
             .code_offset(adjust(self.address))
@@ -160,8 +166,20 @@ mod tests {
         let before = |address: u64| address - 0x10;
         let notes = [
             note(&elf, b"GNU\0", 3, [1, 2, 3], "app\0start\0\0"),
-            note(&elf, OWNER, 3, [before(SEGMENT + 40), before(base), 0], "app\0start\x00-4@%edi\0"),
-            note(&elf, OWNER, 3, [before(SEGMENT + 20), before(base), before(SEGMENT + 60)], "app\0start\08@%rax\0"),
+            note(
+                &elf,
+                OWNER,
+                3,
+                [before(SEGMENT + 40), before(base), 0],
+                "app\0start\x00-4@%edi\0",
+            ),
+            note(
+                &elf,
+                OWNER,
+                3,
+                [before(SEGMENT + 20), before(base), before(SEGMENT + 60)],
+                "app\0start\08@%rax\0",
+            ),
             note(&elf, OWNER, 3, [before(SEGMENT + 20), before(base), 0], "app\0stop\0\0"),
             note(&elf, OWNER, 4, [before(SEGMENT + 4), before(base), 0], "app\0start\0\0"),
         ];

@@ -20,8 +20,16 @@ const ARGUMENT: &str = "__bpf_usdt_arg_spec";
 enum Place {
     Constant(i64),
     Register(u16),
-    Memory { base: u16, offset: i64 },
-    Indexed { base: u16, index: u16, shift: u8, offset: i64 },
+    Memory {
+        base: u16,
+        offset: i64,
+    },
+    Indexed {
+        base: u16,
+        index: u16,
+        shift: u8,
+        offset: i64,
+    },
 }
 
 /// One argument.
@@ -86,11 +94,7 @@ impl SpecLayout {
                 bits: bits as usize,
             })
         };
-        let find = |name: &str| {
-            btf.members(&argument)
-                .find(|member| member.name == name)
-                .and_then(slot)
-        };
+        let find = |name: &str| btf.members(&argument).find(|member| member.name == name).and_then(slot);
         let arguments = btf.members(&spec).find(|member| member.name == "args")?;
         Some(Self {
             size: spec.size() as usize,
@@ -121,9 +125,9 @@ impl SpecLayout {
                 Place::Indexed { base, offset, .. } => (3, offset, base),
             };
             if let Place::Indexed { index, shift, .. } = argument.place {
-                let (register, scale) = self
-                    .index
-                    .ok_or_else(|| Error::unsupported("an argument in an array, which needs a gadget built with libbpf 1.7"))?;
+                let (register, scale) = self.index.ok_or_else(|| {
+                    Error::unsupported("an argument in an array, which needs a gadget built with libbpf 1.7")
+                })?;
                 register.put(&mut bytes, base, u64::from(index));
                 scale.put(&mut bytes, base, u64::from(shift));
             }
@@ -212,11 +216,19 @@ enum Syntax {
 }
 
 fn registers() -> Syntax {
-    if cfg!(target_arch = "aarch64") { Syntax::Arm64 } else { Syntax::X86 }
+    if cfg!(target_arch = "aarch64") {
+        Syntax::Arm64
+    } else {
+        Syntax::X86
+    }
 }
 
 fn parse(text: &str, syntax: Syntax) -> Result<Vec<Argument>> {
-    let unknown = || Error::unsupported(format!("arguments of the static probe in a form that is not known: {text:?}"));
+    let unknown = || {
+        Error::unsupported(format!(
+            "arguments of the static probe in a form that is not known: {text:?}"
+        ))
+    };
     let mut arguments = Vec::new();
     let mut rest = text.trim();
     while !rest.is_empty() {
@@ -225,7 +237,10 @@ fn parse(text: &str, syntax: Syntax) -> Result<Vec<Argument>> {
         // Places of arm64 have blanks inside brackets.
         let end = match after.trim_start().starts_with('[') {
             true => after.find(']').map(|end| end + 1),
-            false => after.trim_start().find(char::is_whitespace).map(|end| end + after.len() - after.trim_start().len()),
+            false => after
+                .trim_start()
+                .find(char::is_whitespace)
+                .map(|end| end + after.len() - after.trim_start().len()),
         };
         let (place, after) = after.split_at(end.unwrap_or(after.len()));
         rest = after.trim_start();
@@ -280,9 +295,14 @@ fn x86_register(text: &str) -> Option<u16> {
         "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
     ];
     let name = text.strip_prefix('%')?;
-    let index = match name.strip_prefix('r').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
+    let index = match name
+        .strip_prefix('r')
+        .filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    {
         // r8, r8d, r8w, r8b
-        Some(_) => ORDER.iter().position(|known| *known == name.trim_end_matches(['d', 'w', 'b'])),
+        Some(_) => ORDER
+            .iter()
+            .position(|known| *known == name.trim_end_matches(['d', 'w', 'b'])),
         None => {
             let short = match name {
                 "al" => "ax",
@@ -341,7 +361,10 @@ mod tests {
 
     #[test]
     fn places_on_amd64() {
-        let parsed = parse("-4@%edi 8@$-7  1@-20(%rbp) 2@(%rsp) 8@16(%rax,%r12,8) -8@%r10 4@%r9d 1@%sil", Syntax::X86);
+        let parsed = parse(
+            "-4@%edi 8@$-7  1@-20(%rbp) 2@(%rsp) 8@16(%rax,%r12,8) -8@%r10 4@%r9d 1@%sil",
+            Syntax::X86,
+        );
         assert_eq!(
             parsed.unwrap(),
             [
@@ -364,7 +387,17 @@ mod tests {
                 argument(1, false, Place::Register(104)),
             ]
         );
-        for bad in ["4", "3@%eax", "4@%xmm0", "8@variable(%rip", "8@name+4(%rip)", "4@(%rax,%rbx,3)", "4@", "@%eax", "4@€"] {
+        for bad in [
+            "4",
+            "3@%eax",
+            "4@%xmm0",
+            "8@variable(%rip",
+            "8@name+4(%rip)",
+            "4@(%rax,%rbx,3)",
+            "4@",
+            "@%eax",
+            "4@€",
+        ] {
             assert!(parse(bad, Syntax::X86).is_err(), "{bad}");
         }
         assert!(parse("", Syntax::X86).unwrap().is_empty());
@@ -408,18 +441,30 @@ mod tests {
         btf.structure(
             SPEC,
             208,
-            &[("args", arguments, 0), ("usdt_cookie", u64_type, 192 * 8), ("arg_cnt", short, 200 * 8)],
+            &[
+                ("args", arguments, 0),
+                ("usdt_cookie", u64_type, 192 * 8),
+                ("arg_cnt", short, 200 * 8),
+            ],
         );
         let bytes = btf.build();
         let layout = SpecLayout::read(&Btf::parse(&bytes).unwrap()).unwrap();
-        let encoded = layout.encode(&parse("8@$5 -4@-20(%rbp)", Syntax::X86).unwrap()).unwrap();
+        let encoded = layout
+            .encode(&parse("8@$5 -4@-20(%rbp)", Syntax::X86).unwrap())
+            .unwrap();
         assert_eq!(encoded.len(), 208);
         assert_eq!(encoded[..16], [5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(encoded[16..24], (-20i64).to_le_bytes());
         assert_eq!(encoded[24..32], [2, 0, 0, 0, 32, 0, 1, 32]);
         assert_eq!(encoded[200..], [2, 0, 0, 0, 0, 0, 0, 0]);
-        let error = layout.encode(&parse("8@(%rax,%rbx)", Syntax::X86).unwrap()).unwrap_err();
+        let error = layout
+            .encode(&parse("8@(%rax,%rbx)", Syntax::X86).unwrap())
+            .unwrap_err();
         assert!(error.to_string().contains("libbpf 1.7"), "{error}");
-        assert!(layout.encode(&parse(&"8@$1 ".repeat(13), Syntax::X86).unwrap()).is_err());
+        assert!(
+            layout
+                .encode(&parse(&"8@$1 ".repeat(13), Syntax::X86).unwrap())
+                .is_err()
+        );
     }
 }
