@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 # Where rustup puts cargo, for shells that have not been told yet.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: all build run test check bench install man setup toolchain clean
+.PHONY: all build run test test-kernels test-all check bench install man setup toolchain clean
 
 all: build
 
@@ -28,6 +28,13 @@ run: build
 # All tests that this machine can run. Needs root: programs are loaded into the kernel, containers are started.
 test: setup
 	scripts/test.sh
+
+# Every kind of program on every kernel: this one, and Debian's in QEMU, fetched when they are not there. Prints the table of docs/kernels.md.
+test-kernels: setup
+	IG_TEST_KERNELS="5.10 6.1 6.12 newest" $(CARGO) test --test kernels -- --nocapture --test-threads=1
+
+# What takes too long for every change.
+test-all: test test-kernels
 
 # What does not run the program: formatting, lints, documentation.
 check: toolchain

@@ -20,11 +20,16 @@ pub mod containers;
 pub mod data;
 pub mod ebpf;
 pub mod error;
+pub mod expr;
+pub mod features;
 pub mod gadget;
 pub mod image;
+mod local_time;
 pub mod metadata;
 pub mod operators;
 pub mod output;
+mod pattern;
+pub mod recording;
 pub mod stop;
 mod text;
 

@@ -241,7 +241,7 @@ fn metadata_is_validated_by_default() {
     build_gadget(&options, &mut |_| {}).unwrap();
     assert_eq!(
         message(&[("program.bpf.c", ""), ("gadget.yaml", "name: a\n  b: c: d\n")]),
-        "validating metadata file: decoding metadata file: yaml: line 2: mapping values are not allowed in this context"
+        "validating metadata file: decoding metadata file: yaml: line 2: mapping values are not allowed in this context (column 4)"
     );
     assert_eq!(
         message(&[("program.bpf.c", ""), ("gadget.yaml", "")]),

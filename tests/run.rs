@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::docker::{Container, Waiting};
+use common::namespaces::Namespaces;
 use common::{Ig, gadget_source};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -687,53 +688,6 @@ fn shell_pid(container: &Container) -> u64 {
         .collect();
     let [pid] = pids[..] else { panic!("{pids:?}") };
     pid
-}
-
-/// So many processes that each have a mount namespace of their own; they end when this is dropped.
-struct Namespaces {
-    child: std::process::Child,
-}
-
-impl Namespaces {
-    /// Returns when all of them exist.
-    fn fill(count: u32) -> Self {
-        let script = format!(
-            "import ctypes, os, signal, sys\n\
-             libc = ctypes.CDLL(None)\n\
-             r, w = os.pipe()\n\
-             pids = []\n\
-             for i in range({count}):\n\
-             \x20   pid = os.fork()\n\
-             \x20   if pid == 0:\n\
-             \x20       os.write(w, b'x' if libc.unshare(0x20000) == 0 else b'-')\n\
-             \x20       signal.pause()\n\
-             \x20   pids.append(pid)\n\
-             answers = b''\n\
-             while len(answers) < len(pids): answers += os.read(r, 4096)\n\
-             print('ready' if answers.count(b'x') == len(pids) else 'unshare failed', flush=True)\n\
-             sys.stdin.read()\n\
-             for pid in pids: os.kill(pid, 9)\n"
-        );
-        let mut child = std::process::Command::new("python3")
-            .args(["-c", &script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 can be run");
-        let mut answer = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe"))
-            .read_line(&mut answer)
-            .expect("it answers");
-        assert_eq!(answer.trim_end(), "ready");
-        Self { child }
-    }
-}
-
-impl Drop for Namespaces {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

@@ -34,6 +34,7 @@ struct event {
 /* A call that has not returned yet. */
 struct args {
 	const char *fname;
+	gadget_mntns_id mntns_id;
 	int flags;
 	__u16 mode;
 };
@@ -55,25 +56,20 @@ struct {
 GADGET_TRACER_MAP(events, 1024 * 256);
 GADGET_TRACER(open, events, event);
 
-/*
- * Without paths an event ends with the first byte of fpath, rounded up to whole
- * words: shorter records leave room for twice as many. What a record lacks the
- * reader takes as zero.
- */
-#define SIZE_WITHOUT_PATH \
-	((offsetof(struct event, fpath) + 1 + 7) / 8 * 8)
-
 static __always_inline int enter(const char *fname, int flags, __u16 mode)
 {
+	/* Looked up once, for the filter and for the event. */
+	gadget_mntns_id mntns_id = gadget_get_current_mntns_id();
 	struct args args;
 	__u32 tid;
 
-	if (gadget_should_discard_data_current())
+	if (gadget_should_discard_data_current_in(mntns_id))
 		return 0;
 
 	/* With its padding: old kernels let no uninitialised stack into a map. */
 	__builtin_memset(&args, 0, sizeof(args));
 	args.fname = fname;
+	args.mntns_id = mntns_id;
 	args.flags = flags;
 	args.mode = mode;
 	tid = (__u32)bpf_get_current_pid_tgid();
@@ -82,26 +78,29 @@ static __always_inline int enter(const char *fname, int flags, __u16 mode)
 }
 
 /*
- * Send the event; `size` is a constant. There is one copy of this for each
- * size, since old verifiers lose track of a record that is reserved in two
- * places and then used in one.
+ * Send the event. Without paths it ends with the name, which is mostly short:
+ * so the buffer has room for twice as many. What a record lacks the reader
+ * takes as zero.
  */
-static __always_inline void submit(void *ctx, const struct args *args, long ret,
-				   const __u64 size)
+static __always_inline void submit(void *ctx, const struct args *args, long ret)
 {
-	struct event *event = gadget_reserve_buf(&events, size);
+	__u64 size = sizeof(struct event);
+	struct event *event;
+	__u32 zero = 0;
+	long len;
 
+	/* Reserving takes a size that is known before. */
+	event = bpf_map_lookup_elem(&gadget_heap, &zero);
 	if (!event)
 		return;
 
-	/*
-	 * The record is not zeroed and strings rarely fill their fields. fname
-	 * begins at a word, so clearing all from there on takes few stores.
-	 */
-	__builtin_memset(event->fname, 0, size - offsetof(struct event, fname));
+	/* What is behind the end of the strings is of an earlier event. */
+	if (paths)
+		__builtin_memset(event->fname, 0,
+				 sizeof(*event) - offsetof(struct event, fname));
 
 	event->timestamp_raw = bpf_ktime_get_boot_ns();
-	gadget_process_populate(&event->proc);
+	gadget_process_populate_in(&event->proc, args->mntns_id);
 	gadget_get_user_stack_from_tracepoint(ctx, &event->ustack);
 	event->flags_raw = args->flags;
 	event->mode_raw = args->mode;
@@ -109,12 +108,16 @@ static __always_inline void submit(void *ctx, const struct args *args, long ret,
 	 * Only now: the kernel has read the name since, so that its page is
 	 * there even if it was not when the call began.
 	 */
-	bpf_probe_read_user_str(event->fname, sizeof(event->fname),
-				args->fname);
+	len = bpf_probe_read_user_str(event->fname, sizeof(event->fname),
+				      args->fname);
+	if (len <= 0 || len > (long)sizeof(event->fname)) {
+		event->fname[0] = '\0';
+		len = 1;
+	}
 	if (ret >= 0) {
 		event->error_raw = 0;
 		event->fd = ret;
-		if (size == sizeof(*event))
+		if (paths)
 			read_full_path_of_open_file_fd(ret, event->fpath,
 						       sizeof(event->fpath));
 	} else {
@@ -122,25 +125,21 @@ static __always_inline void submit(void *ctx, const struct args *args, long ret,
 		event->fd = 0;
 	}
 
-	gadget_submit_buf(ctx, &events, event, size);
+	if (!paths)
+		size = offsetof(struct event, fname) + len;
+	gadget_output_buf(ctx, &events, event, size);
 }
 
 static __always_inline int leave(struct syscall_trace_exit *ctx)
 {
 	__u32 tid = (__u32)bpf_get_current_pid_tgid();
 	struct args *args = bpf_map_lookup_elem(&start, &tid);
-	/* Read once, here: what the copies have in common may be merged. */
-	long ret = ctx->ret;
 
 	if (!args)
 		return 0;
 
-	if (!targ_failed || ret < 0) {
-		if (paths)
-			submit(ctx, args, ret, sizeof(struct event));
-		else
-			submit(ctx, args, ret, SIZE_WITHOUT_PATH);
-	}
+	if (!targ_failed || ctx->ret < 0)
+		submit(ctx, args, ctx->ret);
 	bpf_map_delete_elem(&start, &tid);
 	return 0;
 }

@@ -91,13 +91,9 @@ gadget_should_discard_data(gadget_mntns_id mntns_id, gadget_pid pid,
 }
 
 #ifndef GADGET_TYPE_NETWORKING
-/* As above for the current task; asks the kernel only what is filtered by. */
-static __always_inline bool gadget_should_discard_data_current(void)
+/* As above for the current task, by all but its mount namespace. */
+static __always_inline bool __gadget_should_discard_current(void)
 {
-	if (gadget_filter_by_mntns &&
-	    gadget_should_discard_mntns_id(gadget_get_current_mntns_id()))
-		return true;
-
 	if (targ_pid != 0 || targ_tid != 0) {
 		__u64 pid_tgid = bpf_get_current_pid_tgid();
 
@@ -122,6 +118,23 @@ static __always_inline bool gadget_should_discard_data_current(void)
 	}
 
 	return false;
+}
+
+/* As above for the current task; asks the kernel only what is filtered by. */
+static __always_inline bool gadget_should_discard_data_current(void)
+{
+	if (gadget_filter_by_mntns &&
+	    gadget_should_discard_mntns_id(gadget_get_current_mntns_id()))
+		return true;
+	return __gadget_should_discard_current();
+}
+
+/* The same for who needs the mount namespace of the current task anyway. */
+static __always_inline bool
+gadget_should_discard_data_current_in(gadget_mntns_id mntns_id)
+{
+	return gadget_should_discard_mntns_id(mntns_id) ||
+	       __gadget_should_discard_current();
 }
 #endif /* GADGET_TYPE_NETWORKING */
 

@@ -1,8 +1,9 @@
 //! gadget.yaml as a build sees it: decoded strictly enough to give the image its annotations, validated against the compiled
 //! object, and completed for `--update-metadata`.
 //!
-//! What a running gadget sees of the same file is [`Config`](crate::metadata::config::Config).
+//! What a running gadget sees of the same file is [`Config`].
 
+mod check;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -12,7 +13,9 @@ use std::collections::BTreeMap;
 pub use self::update::update;
 use crate::ebpf::btf::{Btf, BtfKind, BtfType, TypeId};
 use crate::ebpf::inspect::object::ObjectFile;
+use crate::metadata::config::Config;
 use crate::metadata::yaml::{self, Node, Value};
+use crate::text::printable;
 use crate::{Error, Result, ResultExt};
 
 /// What a build reads from gadget.yaml. Texts that are not there are empty.
@@ -38,11 +41,16 @@ impl Metadata {
     /// Decodes a gadget.yaml.
     ///
     /// # Errors
-    /// `decoding metadata file: …`: not YAML, empty (`EOF`), or a value of the wrong type.
+    /// `decoding metadata file: …`: not YAML, empty (`EOF`), a key that is there twice in any case, or a value of the wrong
+    /// type.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        read(bytes)
-            .and_then(|root| Self::from_node(&root))
-            .context("decoding metadata file")
+        let decode = || {
+            let root = read(bytes)?;
+            Config::parse(bytes)?;
+            check::check(&root)?;
+            Self::from_node(&root)
+        };
+        decode().context("decoding metadata file")
     }
 
     fn from_node(root: &Node) -> Result<Self> {
@@ -107,6 +115,11 @@ impl Metadata {
     }
 }
 
+/// The keys of a gadget.yaml that mean nothing, a sentence for each, with the key that was probably meant. A run accepts them.
+pub fn unknown_keys(bytes: &[u8]) -> Vec<String> {
+    read(bytes).map_or_else(|_| Vec::new(), |root| check::unknown_keys(&root))
+}
+
 /// The root mapping of a gadget.yaml.
 fn read(bytes: &[u8]) -> Result<Node> {
     let root = yaml::parse(bytes)?.ok_or_else(|| Error::invalid("EOF"))?;
@@ -115,14 +128,19 @@ fn read(bytes: &[u8]) -> Result<Node> {
     }
     match root.value {
         Value::Map(_) => Ok(root),
-        _ => Err(wrong_type(&root, "a mapping")),
+        _ => Err(wrong_type(&root, "", "a mapping")),
     }
 }
 
-fn wrong_type(node: &Node, expected: &str) -> Error {
+/// An error about what stands at `path`, which is empty for the root.
+fn wrong_type(node: &Node, path: &str, expected: &str) -> Error {
+    let place = match path {
+        "" => String::new(),
+        path => format!("{}: ", printable(path)),
+    };
     yaml::error_at(
         node.line,
-        format_args!("expected {expected}, found {}", node.describe()),
+        format_args!("{place}expected {expected}, found {}", node.describe()),
     )
 }
 
@@ -130,7 +148,7 @@ fn scalar(node: &Node) -> Result<String> {
     match &node.value {
         Value::Scalar(_) if node.is_null() => Ok(String::new()),
         Value::Scalar(scalar) => Ok(scalar.text.clone()),
-        _ => Err(wrong_type(node, "a text")),
+        _ => Err(wrong_type(node, "", "a text")),
     }
 }
 
@@ -141,12 +159,12 @@ fn text(node: &Node, key: &str) -> Result<String> {
 /// The entries of the mapping under `key`; none if it is missing or null.
 fn mapping<'a>(node: &'a Node, key: &str) -> Result<&'a [(String, Node)]> {
     if node.as_map().is_none() && !node.is_null() {
-        return Err(wrong_type(node, "a mapping"));
+        return Err(wrong_type(node, key, "a mapping"));
     }
     match node.get(key) {
         None => Ok(&[]),
         Some(child) if child.is_null() => Ok(&[]),
-        Some(child) => child.as_map().ok_or_else(|| wrong_type(child, "a mapping")),
+        Some(child) => child.as_map().ok_or_else(|| wrong_type(child, key, "a mapping")),
     }
 }
 

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
@@ -17,6 +18,7 @@ use super::metadata::{self, Metadata};
 use super::source::{Source, os_error};
 use super::{headers, strip};
 use crate::ebpf::inspect::object::ObjectFile;
+use crate::image::MAX_DOCUMENT;
 use crate::{Error, Result, ResultExt};
 
 /// What to build, and how.
@@ -63,7 +65,8 @@ pub struct Built {
     pub wasm: Option<Vec<u8>>,
     /// The bytes of gadget.yaml.
     pub metadata: Option<Vec<u8>>,
-    /// What the compiler had to say though it succeeded; the same text for several architectures is there once.
+    /// What the compiler had to say though it succeeded; the same text for several architectures is there once. Then the keys of
+    /// gadget.yaml that mean nothing.
     pub warnings: Vec<String>,
 }
 
@@ -101,6 +104,9 @@ pub fn build_gadget(options: &BuildOptions, report: &mut dyn FnMut(BuildEvent<'_
         compile_all(&source, ebpf, options, &mut built, report)?;
     }
     built.metadata = process_metadata(&source, options, &built.objects)?;
+    if let Some(metadata) = built.metadata.as_deref().filter(|_| options.validate_metadata) {
+        built.warnings.extend(metadata::unknown_keys(metadata));
+    }
     Ok(built)
 }
 
@@ -353,11 +359,7 @@ fn process_metadata(
     objects: &BTreeMap<Target, Vec<u8>>,
 ) -> Result<Option<Vec<u8>>> {
     let path = source.metadata_path();
-    let mut bytes = match std::fs::read(&path) {
-        Ok(bytes) => Some(bytes),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(os_error("open", &path, &e).context("reading metadata file")),
-    };
+    let mut bytes = read_metadata(&path).context("reading metadata file")?;
     // All architectures declare the same things.
     let object = match objects.values().next() {
         Some(object) => Some(ObjectFile::parse(object)?),
@@ -381,6 +383,21 @@ fn process_metadata(
             .context("validating metadata file")?;
     }
     Ok(bytes)
+}
+
+/// The metadata file, if there is one. One that no run would take is an error.
+fn read_metadata(path: &Path) -> Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(length) if length as u64 > MAX_DOCUMENT => Err(Error::invalid(format!(
+            "{}: more than the {MAX_DOCUMENT} bytes that a gadget's metadata may have",
+            path.display()
+        ))),
+        Ok(_) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(os_error("open", path, &e)),
+    }
 }
 
 /// Replaces the metadata file in one step, so that an interruption leaves the old one.

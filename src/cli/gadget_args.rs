@@ -20,6 +20,8 @@ pub(super) struct GadgetArgs {
     command: Command,
     args: Vec<OsString>,
     statics: Vec<Param>,
+    /// What the usage line calls the positional argument.
+    subject: String,
 }
 
 /// What the first look found.
@@ -49,7 +51,7 @@ pub(super) enum Strict {
 
 impl GadgetArgs {
     /// `args` are the words for the command of `root` that `command` describes, which has the flags `statics` with any
-    /// gadget; those take their defaults from `config`. Of `command` only name and texts are used.
+    /// gadget; those take their defaults from `config`. Of `command` only name, texts and the name of the argument are used.
     ///
     /// # Errors
     ///
@@ -62,7 +64,9 @@ impl GadgetArgs {
         config: &Config,
     ) -> Result<Self> {
         config.apply(&mut statics)?;
+        let subject = command.get_positionals().find_map(|arg| arg.get_value_names()?.first());
         Ok(Self {
+            subject: subject.map_or("GADGET", |name| name.as_str()).to_owned(),
             root,
             command: flags::texts_of(command),
             args,
@@ -118,6 +122,32 @@ impl GadgetArgs {
         })
     }
 
+    /// The values of the flags that every gadget has and of `params`, which are known before the other flags of the gadget are.
+    ///
+    /// # Errors
+    ///
+    /// A known flag with a value that it does not accept; params that cannot be flags.
+    pub(super) fn early_values(&self, params: &[Param]) -> Result<ParamValues> {
+        let command = self.full_command(params)?;
+        let all: Vec<Param> = self.statics.iter().chain(params).cloned().collect();
+        let words = flags::scan(&self.args, &command);
+        // Help wins over what is wrong, see `strict`.
+        match self.parse_early(&command) {
+            Err(_) if words.help => Ok(params::values(&self.parse_early(&self.full_command(&[])?)?, &all)),
+            matches => Ok(params::values(&matches?, &all)),
+        }
+    }
+
+    /// The image, where the flags `more` are known besides those of every gadget.
+    ///
+    /// # Errors
+    ///
+    /// What [`strict`](Self::strict) refuses.
+    pub(super) fn image(&self, more: &[Param]) -> Result<Option<OsString>> {
+        let command = self.full_command(more)?;
+        Ok(flags::scan(&self.args, &command).positionals.into_iter().next())
+    }
+
     /// Reads everything, now that the params of the gadget are known. Those with a prefix of exactly `operator.oci.` are
     /// among the flags of every gadget already and are left out.
     ///
@@ -144,6 +174,31 @@ impl GadgetArgs {
         Ok(Strict::Run(params::values(&matches, &all)))
     }
 
+    /// The full names of those `params` of the gadget that the command line gives a value.
+    ///
+    /// # Errors
+    ///
+    /// As [`strict`](Self::strict).
+    pub(super) fn given(&self, params: &[Param]) -> Result<Vec<String>> {
+        let matches = self.parse(&self.full_command(params)?)?;
+        let given = params.iter().filter(|param| params::given(&matches, param).is_some());
+        Ok(given.map(Param::full_name).collect())
+    }
+
+    /// The keys of `others` that stand on the command line as flags beside those of `params`.
+    ///
+    /// # Errors
+    ///
+    /// Params that cannot be flags together.
+    pub(super) fn named(&self, params: &[Param], others: &[Param]) -> Result<Vec<String>> {
+        let all: Vec<Param> = params.iter().chain(others).cloned().collect();
+        let known = flags::scan(&self.args, &self.full_command(&all)?).known;
+        let names = known.iter().filter_map(|flag| flag.to_str()?.strip_prefix("--"));
+        let names: Vec<&str> = names.filter_map(|flag| flag.split('=').next()).collect();
+        let named = others.iter().filter(|param| names.contains(&param.key.as_str()));
+        Ok(named.map(|param| param.key.clone()).collect())
+    }
+
     fn page(&self, command: &Command) -> Result<String> {
         Ok(help::page(&[&self.root, command]))
     }
@@ -159,7 +214,7 @@ impl GadgetArgs {
         let all: Vec<Param> = self.statics.iter().chain(gadget).cloned().collect();
         let args = params::args(&all, &root_flags)?;
         let command = self.command.clone().args(root_flags).args(args);
-        Ok(flags::normalize(command).arg(Arg::new(IMAGE).num_args(0..).value_name("GADGET")))
+        Ok(flags::normalize(command).arg(Arg::new(IMAGE).num_args(0..).value_name(self.subject.clone())))
     }
 
     fn parse_early(&self, command: &Command) -> Result<ArgMatches> {

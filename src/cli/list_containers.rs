@@ -377,7 +377,7 @@ fn json(value: &impl Serialize) -> io::Result<String> {
 
 /// RFC 3339 in local time, whole seconds.
 fn timestamp(time: jiff::Timestamp) -> String {
-    let local = time.to_zoned(jiff::tz::TimeZone::system());
+    let local = time.to_zoned(crate::local_time::zone());
     local.strftime("%Y-%m-%dT%H:%M:%S").to_string() + &offset(&local)
 }
 
@@ -389,7 +389,7 @@ fn timestamp_ns(ns: i64) -> String {
     if ns == 0 {
         return String::new();
     }
-    let local = time.to_zoned(jiff::tz::TimeZone::system());
+    let local = time.to_zoned(crate::local_time::zone());
     local.strftime("%Y-%m-%dT%H:%M:%S.%9f").to_string() + &offset(&local)
 }
 

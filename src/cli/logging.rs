@@ -76,7 +76,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
 }
 
 fn now() -> String {
-    let now = jiff::Zoned::now();
+    let now = jiff::Timestamp::now().to_zoned(crate::local_time::zone());
     let format = if now.offset().is_zero() {
         "%Y-%m-%dT%H:%M:%SZ"
     } else {

@@ -7,6 +7,7 @@
 
 mod completion;
 mod config;
+mod doctor;
 mod error;
 mod explain;
 mod flags;
@@ -19,6 +20,7 @@ mod list_containers;
 mod logging;
 mod params;
 mod progress;
+mod replay;
 mod root;
 mod run;
 mod run_flags;

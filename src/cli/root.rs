@@ -10,7 +10,10 @@ use super::config::Config;
 use super::error::{self, Failure};
 use super::gadget_args::GadgetArgs;
 use super::stdout::stdout;
-use super::{completion, config, flags, help, image, list_containers, logging, run, run_flags, schema, version};
+use super::{
+    completion, config, doctor, flags, help, image, list_containers, logging, replay, run, run_flags, schema, version,
+};
+use crate::metadata::params::Param;
 use crate::metadata::params::typed::go_quote;
 use crate::{Error, Result};
 
@@ -26,8 +29,10 @@ const COMMANDS: &[Entry] = &[
     Entry::new(config::command, config::run).with_usage(),
     Entry::new(image::command, image::run),
     Entry::new(list_containers::command, list_containers::run),
-    Entry::gadget(run_flags::command, run::run),
-    Entry::gadget(schema::command, schema::run),
+    Entry::gadget(doctor::command, doctor::run, run_flags::params),
+    Entry::gadget(replay::command, replay::run, run_flags::replay_params),
+    Entry::gadget(run_flags::command, run::run, run_flags::params),
+    Entry::gadget(schema::command, schema::run, run_flags::params),
     Entry::new(version::command, version::run).with_usage(),
 ];
 
@@ -42,8 +47,8 @@ struct Entry {
 enum Run {
     /// All flags are known in advance.
     Parsed(fn(&ArgMatches) -> Result<()>),
-    /// Some flags come from the gadget that the command line names.
-    Gadget(fn(&GadgetArgs) -> Result<()>),
+    /// Some flags come from the gadget that the command line names; the others are these.
+    Gadget(fn(&GadgetArgs) -> Result<()>, fn() -> Vec<Param>),
 }
 
 impl Entry {
@@ -56,10 +61,10 @@ impl Entry {
     }
 
     /// A command that [`GadgetArgs`] reads; its `command()` need not describe any flags.
-    const fn gadget(command: fn() -> Command, run: fn(&GadgetArgs) -> Result<()>) -> Self {
+    const fn gadget(command: fn() -> Command, run: fn(&GadgetArgs) -> Result<()>, params: fn() -> Vec<Param>) -> Self {
         Self {
             command,
-            run: Run::Gadget(run),
+            run: Run::Gadget(run, params),
             usage_on_error: false,
         }
     }
@@ -239,7 +244,7 @@ pub(super) fn run(args: &[OsString]) -> Result<(), Failure> {
     let is_gadget = matches!(
         entry,
         Some(Entry {
-            run: Run::Gadget(_),
+            run: Run::Gadget(..),
             ..
         })
     );
@@ -259,17 +264,12 @@ pub(super) fn run(args: &[OsString]) -> Result<(), Failure> {
     };
 
     if let Some(Entry {
-        run: Run::Gadget(run), ..
+        run: Run::Gadget(run, params),
+        ..
     }) = entry
     {
         refuse_profiling()?;
-        let args = GadgetArgs::new(
-            configured,
-            located.command(),
-            located.args.clone(),
-            run_flags::params(),
-            &config,
-        )?;
+        let args = GadgetArgs::new(configured, located.command(), located.args.clone(), params(), &config)?;
         return Ok(run(&args)?);
     }
     let mut line = vec![OsString::from(NAME)];

@@ -13,9 +13,12 @@ use super::stdout::stdout;
 use super::{explain, gadget_info, run_flags};
 use crate::build::{BuildEvent, BuildOptions, build_gadget, is_source_path};
 use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, RuntimeKind};
+use crate::ebpf::btf::KernelBtf;
 use crate::ebpf::buffer::{BufferKind, BufferSettings};
 use crate::gadget::{Gadget, Report};
 use crate::image::{GadgetImage, PullPolicy, RegistryOptions, ResolveOptions, Resolver, Store, StoreChoice};
+use crate::metadata::config::Config;
+use crate::metadata::custom::CustomParams;
 use crate::metadata::params::typed::split_list;
 use crate::metadata::params::{Param, ParamValues};
 use crate::operators::local_manager::ContainerSource;
@@ -49,14 +52,16 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
         return print(&args.help_page()?);
     };
     run_flags::check(&early.values)?;
+    // The container hook and the gadget need the same.
+    let kernel_btf = KernelBtf::keep();
     // Containers are listed while the image is read and the gadget is loaded.
+    let host_files = host.clone();
     let containers = match host {
         Some(host) => containers(&early.values, host)?,
         None => ContainerSource::Unavailable("nothing is run".to_owned()),
     };
-    let mut gadget = instantiate(name, &early.values, containers)?;
-    let output_params = output_params(&gadget);
-    let values = match args.strict(&params(&gadget, &output_params))? {
+    let (mut gadget, output_params, asked) = instantiate(args, name, &early.values, containers, host_files)?;
+    let values = match asked {
         Strict::Help { page, output } => {
             return print(&match output.as_deref() {
                 Some("json") => gadget_info::json(name, args.statics(), &gadget, &output_params, false),
@@ -69,20 +74,48 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     run_flags::check(&values)?;
     gadget.set_values(&values);
     gadget.set_buffers(buffers(&values)?);
-    let output = Output::stdout()?;
-    let sink = sink(&mut gadget, &values, &output_params, &output)?;
+    let record_to = values
+        .get(run_flags::RECORD)
+        .filter(|path| !path.is_empty() && !explain);
+    if let Some(path) = record_to {
+        gadget.record(Path::new(path))?;
+    }
+    show(
+        gadget,
+        &values,
+        &output_params,
+        Output::stdout()?,
+        &interrupts,
+        kernel_btf,
+    )
+}
+
+/// Runs a gadget to its end and shows its events in `output`. What only the start needs is dropped after it.
+pub(super) fn show(
+    mut gadget: Gadget,
+    values: &ParamValues,
+    output_params: &[Param],
+    output: Output,
+    interrupts: &Interrupts,
+    for_start: impl Sized,
+) -> Result<()> {
+    let sink = sink(&mut gadget, values, output_params, &output)?;
     gadget.add_instance(sink);
-    if explain {
+    if values.is_true(run_flags::EXPLAIN) {
         let mode = values.get(OUTPUT).unwrap_or_default();
         return print(&explain::render(&gadget.explain()?, mode));
     }
     interrupts.end(gadget.stop_signal());
 
     let mut running = gadget.start()?;
+    drop(for_start);
     tracing::debug!("running...");
-    running.wait(timeout(&values)?);
+    running.wait(timeout(values)?);
     let report = running.stop()?;
     say_losses(&report);
+    if let Some(recorded) = report.recorded() {
+        tracing::info!("recorded {} events in {}", recorded.events, recorded.path.display());
+    }
     output.take_error().map_or(Ok(()), Err)?;
     if values.is_true(run_flags::FAIL_ON_LOSS) && report.lost_anything() {
         return Err(Error::new(ErrorKind::Lost, "events were lost")
@@ -91,16 +124,61 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     Ok(())
 }
 
-/// The gadget of that name, as far as it goes without loading anything.
-pub(super) fn instantiate(name: &str, values: &ParamValues, containers: ContainerSource) -> Result<Gadget> {
-    let image = find_image(name, values).context("fetching gadget information")?;
-    Gadget::builder(&image)
-        .annotate(list(values, "operator.oci.annotate"))
-        .containers(containers)
-        .build()
+/// The gadget of that name, as far as it goes without loading anything; its parameters for the output; and what the command line
+/// asks of it. `host` is where the host's files are, if that is known.
+pub(super) fn instantiate(
+    args: &GadgetArgs,
+    name: &str,
+    early: &ParamValues,
+    containers: ContainerSource,
+    host: Option<Host>,
+) -> Result<(Gadget, [Param; 2], Strict)> {
+    let image = find_image(name, early).context("fetching gadget information")?;
+    let instantiate = |values: &ParamValues| {
+        let mut builder = Gadget::builder(&image)
+            .annotate(list(values, "operator.oci.annotate"))
+            .environment(environment(values))
+            .containers(containers.clone())
+            .values(values);
+        if let Some(host) = &host {
+            builder = builder.host_files(host.clone());
+        }
+        builder
+            .build()
+            .context("instantiating operator \"oci\"")
+            .context("initializing and preparing operators")
+            .context("fetching gadget information")
+    };
+    // The values of custom parameters change the metadata, and thereby maybe everything that follows.
+    let mut gadget = instantiate(&args.early_values(&custom_params(&image)?)?)?;
+    let mut output_params = self::output_params(&gadget);
+    let mut asked = args.strict(&params(&gadget, &output_params))?;
+    if let Strict::Run(values) = &asked
+        && gadget.depends_on(values)?
+    {
+        // A patch looks at parameters of the gadget itself, which are known only now.
+        gadget = instantiate(values)?;
+        output_params = self::output_params(&gadget);
+        asked = args.strict(&params(&gadget, &output_params))?;
+    }
+    Ok((gadget, output_params, asked))
+}
+
+/// The parameters that the metadata of an image depends on.
+fn custom_params(image: &GadgetImage) -> Result<Vec<Param>> {
+    let config = Config::parse(image.metadata())
+        .context("unmarshalling metadata")
+        .context("setting metadata")
         .context("instantiating operator \"oci\"")
         .context("initializing and preparing operators")
-        .context("fetching gadget information")
+        .context("fetching gadget information")?;
+    Ok(CustomParams::read(&config).params().cloned().collect())
+}
+
+/// The environment variables that a gadget may see.
+fn environment(values: &ParamValues) -> Vec<String> {
+    let names = values.get("operator.env.env-vars").unwrap_or_default();
+    names.split(',').map(str::to_owned).collect()
 }
 
 /// All parameters that are flags because of this gadget.
@@ -167,7 +245,7 @@ fn build_image(path: &Path) -> Result<GadgetImage> {
     GadgetImage::from_packed(&built.pack()?, None)
 }
 
-fn list(values: &ParamValues, name: &str) -> Vec<String> {
+pub(super) fn list(values: &ParamValues, name: &str) -> Vec<String> {
     split_list(values.get(name).unwrap_or_default())
 }
 
@@ -245,6 +323,8 @@ fn sink(gadget: &mut Gadget, values: &ParamValues, params: &[Param], output: &Ou
         fields: chosen(FIELDS),
         output: chosen(OUTPUT),
         terminal: on_terminal.then(|| Arc::new(terminal_width) as sink::TerminalWidth),
+        timestamps: run_flags::timestamps(values)?,
+        loss_records: values.is_true(run_flags::LOSS_RECORDS),
     };
     let stop = gadget.stop_signal();
     output.on_end(move || stop.request());

@@ -5,16 +5,23 @@ use clap::{Arg, Command};
 use super::params;
 use crate::metadata::params::typed::parse_size;
 use crate::metadata::params::{Param, ParamValues, TypeHint};
+use crate::operators::sink::Timestamps;
 use crate::{Error, Result, ResultExt};
 
 /// Full name of `--timeout`, in seconds.
 pub(super) const TIMEOUT: &str = "timeout";
 /// Full name of `--oci-store-user`.
 pub(super) const OCI_STORE_USER: &str = "oci-store-user";
+/// Full name of `--record`.
+pub(super) const RECORD: &str = "record";
 /// Full name of `--explain`.
 pub(super) const EXPLAIN: &str = "explain";
 /// Full name of `--fail-on-loss`.
 pub(super) const FAIL_ON_LOSS: &str = "fail-on-loss";
+/// Full name of `--timestamps`.
+pub(super) const TIMESTAMPS: &str = "timestamps";
+/// Full name of `--loss-records`.
+pub(super) const LOSS_RECORDS: &str = "loss-records";
 /// Full name of `--buffer-kind`.
 pub(super) const BUFFER_KIND: &str = "operator.oci.ebpf.buffer-kind";
 /// Full name of `--buffer-size`.
@@ -91,8 +98,11 @@ const fn switch(prefix: &'static str, key: &'static str, default: &'static str, 
 const FLAGS: &[Flag] = &[
     flag(NONE, TIMEOUT, "int", "0", "Stop after this many seconds; 0 runs until interrupted").short('t'),
     switch(NONE, OCI_STORE_USER, "false", "Use the user's image store (~/.ig/oci-store) instead of the system's (/var/lib/ig/oci-store)"),
+    flag(NONE, RECORD, "", "", "Store the raw events in this `FILE` too, for ig replay"),
     switch(NONE, EXPLAIN, "false", "Say where each filter term would be decided and which operators are on and why, and exit"),
     switch(NONE, FAIL_ON_LOSS, "false", "Exit with status 3 when events were lost"),
+    text(NONE, TIMESTAMPS, "local", "How columns show times; relative is in seconds since the first").one_of(&["local", "utc", "relative"]),
+    switch(NONE, LOSS_RECORDS, "false", "Put a record into the JSON of single data sources where events were lost"),
     text(NONE, "file", "", "Run what this manifest (a path or an http(s) URL) describes").short('f'),
 
     list(OCI, "allowed-gadgets", "", "Run only these images: references, repository@digest, or prefixes followed by *"),
@@ -120,7 +130,7 @@ const FLAGS: &[Flag] = &[
     text(CONTAINERS, "runtime-protocol", "internal", "Protocol to talk to container runtimes with").one_of(&["internal", "cri"]),
     text(CONTAINERS, "runtimes", "docker,containerd,cri-o,podman", "Container runtimes to ask, separated by commas; this version can ask docker").short('r'),
 
-    text("operator.env.", "env-vars", "", "Environment variables to add to each event"),
+    text("operator.env.", "env-vars", "", "Environment variables that gadgets may add to their events, separated by commas"),
     list("operator.socketenricher.", "socket-enricher-fields", "cwd=512,exepath=512", "Optional fields of sockets' processes and their sizes: `field0=size,field1=size,...`"),
     switch(METRICS, "otel-metrics-export-internals", "false", "Export metrics about this program itself"),
     switch(METRICS, "otel-metrics-listen", "false", "Serve metrics to Prometheus"),
@@ -130,7 +140,6 @@ const FLAGS: &[Flag] = &[
 /// What this version cannot do yet: the flag, and the feature in words. Anything but the default is an error.
 const NOT_YET: &[(&str, &str)] = &[
     ("enrich-with-k8s-apiserver", "Kubernetes enrichment"),
-    ("env-vars", "adding environment variables to events"),
     ("file", "running from a manifest"),
     ("kubeconfig", "Kubernetes enrichment"),
     ("notation-certificates", "verifying notation signatures"),
@@ -173,11 +182,23 @@ pub(super) fn params() -> Vec<Param> {
         .collect()
 }
 
+/// The flags of `ig replay`: those that say nothing about images, the kernel and container runtimes.
+pub(super) fn replay_params() -> Vec<Param> {
+    const OF_RUNS: [&str; 5] = [TIMEOUT, OCI_STORE_USER, RECORD, "file", "include-self"];
+    let is_of_replays = |param: &Param| match param.prefix.as_str() {
+        OCI => param.key == "annotate",
+        EBPF | CONTAINERS | METRICS | "operator.socketenricher." | "operator.env." => false,
+        _ => !OF_RUNS.contains(&param.key.as_str()),
+    };
+    params().into_iter().filter(is_of_replays).collect()
+}
+
 /// Refuses values that this version would have to ignore.
 ///
 /// # Errors
 ///
-/// The first flag whose value is not the default although its feature is missing, or a `--buffer-size` that is no size.
+/// The first flag whose value is not the default although its feature is missing, or a `--timestamps` or `--buffer-size` that
+/// makes no sense.
 pub(super) fn check(values: &ParamValues) -> Result<()> {
     for flag in FLAGS {
         let Some((_, feature)) = NOT_YET.iter().find(|(key, _)| *key == flag.key) else {
@@ -191,7 +212,17 @@ pub(super) fn check(values: &ParamValues) -> Result<()> {
             );
         }
     }
+    timestamps(values)?;
     buffer_size(values).map(drop)
+}
+
+/// How columns show times.
+///
+/// # Errors
+///
+/// A `--timestamps` that is none of those there are.
+pub(super) fn timestamps(values: &ParamValues) -> Result<Timestamps> {
+    values.get(TIMESTAMPS).map_or(Ok(Timestamps::Local), str::parse)
 }
 
 /// The help text, honest about what this version lacks.
@@ -254,7 +285,6 @@ mod tests {
         for (key, value) in [
             ("operator.otel-metrics.otel-metrics-listen", "true"),
             ("operator.localmanager.runtime-protocol", "cri"),
-            ("operator.env.env-vars", "PATH"),
             ("file", "m.yaml"),
         ] {
             let mut values = ParamValues::new();

@@ -35,9 +35,8 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     };
     run_flags::check(&early.values)?;
     let containers = ContainerSource::Unavailable("nothing is run".to_owned());
-    let gadget = run::instantiate(name, &early.values, containers)?;
-    let params = run::params(&gadget, &run::output_params(&gadget));
-    let values = match args.strict(&params)? {
+    let (gadget, _, asked) = run::instantiate(args, name, &early.values, containers, None)?;
+    let values = match asked {
         Strict::Help { page, .. } => return run::print(&page),
         Strict::Run(values) => values,
     };

@@ -62,7 +62,8 @@ fn locate(cgroup: &mut Cgroup) -> Result<()> {
     Ok(())
 }
 
-fn mount_point() -> Result<PathBuf> {
+/// Where cgroup2 is mounted.
+pub(crate) fn mount_point() -> Result<PathBuf> {
     MOUNT_POINTS
         .iter()
         .map(Path::new)
@@ -81,24 +82,34 @@ fn id(path: &Path) -> Result<u64> {
         .ino())
 }
 
+/// Whether `/proc/<pid>/cgroup` must be read by a thread that has [entered](enter_host_namespace) the host's cgroup namespace.
+fn is_elsewhere(host: &Host) -> bool {
+    let namespace_of = |pid: u32| host.namespace(pid, "cgroup");
+    let own = Host::new("/").namespace(std::process::id(), "cgroup");
+    let root = namespace_of(1).or_else(|_| namespace_of(2));
+    matches!((own, root), (Ok(own), Ok(root)) if own != root)
+}
+
+/// Moves the calling thread to the host's cgroup namespace if it is in another: only there are the paths in
+/// `/proc/<pid>/cgroup` the host's. No other work may run on that thread.
+pub(crate) fn enter_host_namespace(host: &Host) -> Result<()> {
+    if !is_elsewhere(host) {
+        return Ok(());
+    }
+    let namespace = fs::File::open(host.proc(1, "ns/cgroup")).context("opening the host's cgroup namespace")?;
+    nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWCGROUP)
+        .context("entering the host's cgroup namespace")
+}
+
 /// Reads a `/proc/<pid>/cgroup` file as the host's cgroup namespace shows it.
 fn read_in_host_namespace(host: &Host, path: &Path) -> Result<String> {
-    let namespace_of = |pid: u32| host.namespace(pid, "cgroup");
-    let (Ok(own), Ok(root)) = (
-        Host::new("/").namespace(std::process::id(), "cgroup"),
-        namespace_of(1).or_else(|_| namespace_of(2)),
-    ) else {
-        return Ok(fs::read_to_string(path)?);
-    };
-    if own == root {
+    if !is_elsewhere(host) {
         return Ok(fs::read_to_string(path)?);
     }
     // A thread of its own, so that no other work ever runs in a foreign namespace.
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| -> Result<String> {
-            let namespace = fs::File::open(host.proc(1, "ns/cgroup")).context("opening the host's cgroup namespace")?;
-            nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWCGROUP)
-                .context("entering the host's cgroup namespace")?;
+            enter_host_namespace(host)?;
             Ok(fs::read_to_string(path)?)
         });
         reader

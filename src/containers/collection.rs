@@ -16,7 +16,8 @@ use tracing::{debug, warn};
 
 use super::filter::{FilterState, KernelSet, NamespaceSet, SPARE_ENTRIES, create_map, entries};
 use super::hook::{FILTERS, Hook, SharedState};
-use super::host::{Host, HostNamespaces, boot_ns, boot_to_wall_ns};
+use super::host::{HostNamespaces, boot_ns, boot_to_wall_ns};
+use super::journal::{Change, Journal, Playback};
 use super::namespace::Lookup;
 use super::options::{CollectionOptions, DOCKER_SOCKET, MissingSocket, RuntimeKind};
 use super::runtime::docker;
@@ -35,7 +36,6 @@ pub struct Collection {
     /// Dropping it ends the thread.
     stop: Option<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
-    host: Host,
 }
 
 /// What the collection shares with its thread and its filters.
@@ -50,14 +50,18 @@ pub(super) struct Shared {
     wakers: Mutex<Vec<Weak<dyn Fn() + Send + Sync>>>,
     initial: Mutex<Initial>,
     initial_done: Condvar,
+    /// Writes changes down, if somebody wants that. Locked after the table.
+    journal: Mutex<Option<Journal>>,
+    /// Makes changes that were written down.
+    playback: Mutex<Playback>,
 }
 
 struct Inner {
     table: Table,
     hook: Option<Hook>,
     slots: [Option<Slot>; FILTERS],
-    /// A map that the hook fills already, for the first filter: to give the hook another map takes a grace period of the
-    /// kernel, some 10 ms, and this way it passes while everything else is being prepared. It belongs to the first slot.
+    /// A map that the hook feeds from the beginning, for the first filter: to give the hook another map takes a grace period
+    /// of the kernel, some 10 ms, and this way it passes while the hook is being loaded. It belongs to the first slot.
     spare: Option<MapHandle>,
     lost: u64,
 }
@@ -65,6 +69,8 @@ struct Inner {
 struct Slot {
     state: Weak<FilterState>,
     map: MapHandle,
+    /// Whether the map is the one that the hook has from the beginning.
+    is_spare: bool,
     /// What the hook's counter of full maps said when the slot was taken.
     full_before: u64,
 }
@@ -83,13 +89,19 @@ impl Collection {
     /// A runtime that was named explicitly cannot be used; the host's namespaces cannot be read.
     pub fn start(options: CollectionOptions) -> Result<Arc<Self>> {
         let docker_socket = docker_socket(&options)?;
-        let host = options.host.clone();
         let host_namespaces = options.host.namespaces()?;
         let (request_sender, requests) = tokio::sync::mpsc::unbounded_channel();
         let table = Table::new(host_namespaces, boot_to_wall_ns(), options.details, request_sender);
         let use_hook = options.hook && docker_socket.is_some();
+        let spare = if use_hook {
+            create_map(SPARE_ENTRIES).inspect_err(|error| debug!("{error}")).ok()
+        } else {
+            None
+        };
+        let first = spare.as_ref().map(clone_map).transpose()?;
         let shared = Arc::new(Shared::new(
             table,
+            spare,
             Initial {
                 hook: !use_hook,
                 runtimes: docker_socket.is_none(),
@@ -103,7 +115,7 @@ impl Collection {
             if use_hook {
                 let (shared, options) = (shared.clone(), options.clone());
                 threads.push(spawn("ig-hook-load", move || {
-                    load_hook(&shared, &options, host_namespaces, hook_sender);
+                    load_hook(&shared, &options, host_namespaces, first, hook_sender);
                 })?);
             }
             let shared = shared.clone();
@@ -119,8 +131,48 @@ impl Collection {
             shared,
             stop: Some(stop),
             threads,
-            host,
         }))
+    }
+
+    /// A collection that knows only what it is told with [`replay`](Self::replay). `host` are the namespaces of the host that it
+    /// is told about.
+    pub fn replayed(host: HostNamespaces) -> Arc<Self> {
+        // Nobody answers requests.
+        let (requests, _) = tokio::sync::mpsc::unbounded_channel();
+        let known = Initial {
+            hook: true,
+            runtimes: true,
+        };
+        Arc::new(Self {
+            shared: Arc::new(Shared::new(Table::new(host, 0, false, requests), None, known)),
+            stop: None,
+            threads: Vec::new(),
+        })
+    }
+
+    /// Makes a change that a [journal](Self::journal) wrote down, as the next one.
+    pub fn replay(&self, change: Change) {
+        let mut inner = lock(&self.shared.inner);
+        lock(&self.shared.playback).apply(&mut inner.table, change);
+        self.shared.publish(&inner);
+    }
+
+    /// Calls `write` with everything that is known, and from then on with every change, before anybody gets an answer that it
+    /// makes different. `write` must not call back into the collection. Replaces an earlier journal.
+    pub fn journal(&self, write: impl FnMut(Change) + Send + 'static) {
+        let inner = lock(&self.shared.inner);
+        *lock(&self.shared.journal) = Some(Journal::new(Box::new(write)));
+        self.shared.publish(&inner);
+    }
+
+    /// Ends the journal.
+    pub fn end_journal(&self) {
+        *lock(&self.shared.journal) = None;
+    }
+
+    /// The host's own namespaces.
+    pub fn host(&self) -> HostNamespaces {
+        lock(&self.shared.inner).table.host()
     }
 
     /// Waits until the kernel hook is attached and the containers that run already are known, or neither can be.
@@ -158,13 +210,14 @@ impl Collection {
 
     /// Creates the filter map for `selector`, with room for at least `max_entries_hint` namespaces.
     ///
-    /// Call it after [`wait_initial`](Self::wait_initial), so that the map is sized by what is there.
+    /// The map is complete when [`wait_initial`](Self::wait_initial) has returned, before or after this call; called after, it
+    /// is also sized by what is there.
     pub fn filter(&self, selector: Selector, max_entries_hint: u32) -> Result<MntnsFilter> {
         let mut inner = lock(&self.shared.inner);
         self.shared.drain(&mut inner);
         let wanted = entries(inner.table.containers().len(), max_entries_hint);
         let spare = inner.spare.take_if(|spare| spare.max_entries() >= wanted);
-        let (map, slot, registered) = match spare {
+        let (map, slot, is_spare) = match spare {
             Some(map) => (map, Some(0), true),
             None => {
                 let first = usize::from(inner.spare.is_some());
@@ -173,7 +226,7 @@ impl Collection {
             }
         };
         let set = KernelSet(clone_map(&map)?);
-        if registered {
+        if is_spare {
             // What the hook has put into it so far may have ended meanwhile.
             for mntns in set.keys().into_iter().filter(|&mntns| !inner.table.is_known(mntns)) {
                 set.remove(mntns);
@@ -183,13 +236,15 @@ impl Collection {
         match slot {
             Some(slot) => {
                 let full_before = inner.hook.as_ref().map_or(0, |hook| hook.state().full(slot));
-                // Before the table fills the map: what is created in between is then in it from both sides.
-                if let (Some(hook), false) = (&inner.hook, registered) {
+                // Before the table fills the map: what is created in between is then in it from both sides. A hook that is
+                // not there yet is given the map when it is.
+                if let (Some(hook), false) = (&inner.hook, is_spare) {
                     hook.set_filter(slot, Some(map.as_fd()))?;
                 }
                 inner.slots[slot] = Some(Slot {
                     state: Arc::downgrade(&state),
                     map: clone_map(&map)?,
+                    is_spare,
                     full_before,
                 });
             }
@@ -258,11 +313,6 @@ impl Collection {
         self.shared.update(|table| table.subscribe(selector, Box::new(deliver)))
     }
 
-    /// The host that the containers are on.
-    pub fn host(&self) -> &Host {
-        &self.host
-    }
-
     /// Whether new containers are seen by the kernel hook, before anything is executed in them.
     pub fn has_hook(&self) -> bool {
         self.shared.hook_state.get().is_some()
@@ -314,14 +364,14 @@ impl Drop for Registration {
 }
 
 impl Shared {
-    fn new(table: Table, initial: Initial) -> Self {
+    fn new(table: Table, spare: Option<MapHandle>, initial: Initial) -> Self {
         Self {
             generation: AtomicU64::new(table.generation()),
             inner: Mutex::new(Inner {
                 table,
                 hook: None,
                 slots: [const { None }; FILTERS],
-                spare: None,
+                spare,
                 lost: 0,
             }),
             hook_state: OnceLock::new(),
@@ -330,6 +380,8 @@ impl Shared {
             wakers: Mutex::default(),
             initial: Mutex::new(initial),
             initial_done: Condvar::new(),
+            journal: Mutex::default(),
+            playback: Mutex::default(),
         }
     }
 
@@ -402,6 +454,9 @@ impl Shared {
 
     /// Makes the table's counters visible and wakes those who wait for decisions.
     fn publish(&self, inner: &Inner) {
+        if let Some(journal) = lock(&self.journal).as_mut() {
+            journal.look(&inner.table);
+        }
         self.generation.store(inner.table.generation(), Ordering::Release);
         let decisions = inner.table.decisions();
         if self.decisions.swap(decisions, Ordering::AcqRel) != decisions {
@@ -417,15 +472,17 @@ impl Shared {
 
     fn install(&self, hook: Hook) -> Result<()> {
         let mut inner = lock(&self.inner);
-        if inner.slots.iter().all(Option::is_none) {
-            let spare = create_map(SPARE_ENTRIES)?;
-            hook.set_filter(0, Some(spare.as_fd()))?;
-            inner.spare = Some(spare);
-        }
         for (index, slot) in inner.slots.iter().enumerate() {
-            if let Some(slot) = slot {
-                hook.set_filter(index, Some(slot.map.as_fd()))?;
+            match slot {
+                Some(slot) if slot.is_spare && hook.feeds_first() => {}
+                Some(slot) => hook.set_filter(index, Some(slot.map.as_fd()))?,
+                // The filter that had the spare map has come and gone.
+                None if index == 0 && hook.feeds_first() && inner.spare.is_none() => hook.set_filter(index, None)?,
+                None => {}
             }
+        }
+        if !hook.feeds_first() {
+            inner.spare = None;
         }
         inner.table.set_pending(hook.pending()?);
         // A hook is installed once.
@@ -516,8 +573,14 @@ fn docker_socket(options: &CollectionOptions) -> Result<Option<PathBuf>> {
     Ok(docker)
 }
 
-fn load_hook(shared: &Shared, options: &CollectionOptions, host: HostNamespaces, poll_fd: oneshot::Sender<OwnedFd>) {
-    let hook = Hook::load(host.mnt, options.hook_buffer, options.btf.as_deref());
+fn load_hook(
+    shared: &Shared,
+    options: &CollectionOptions,
+    host: HostNamespaces,
+    first: Option<MapHandle>,
+    poll_fd: oneshot::Sender<OwnedFd>,
+) {
+    let hook = Hook::load(host.mnt, options.hook_buffer, options.btf.as_deref(), first);
     let installed = hook.and_then(|hook| {
         let fd = hook.poll_fd()?;
         shared.install(hook)?;

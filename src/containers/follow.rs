@@ -127,21 +127,15 @@ impl Follower {
     /// Attaches to all places that are there, and to all that come later.
     pub fn start(places: &Places, mut attachments: Vec<Box<dyn PlaceAttachment>>) -> Result<Self> {
         let (sender, messages) = mpsc::channel();
-        let host = match &places.collection {
-            Some(collection) => collection.host().clone(),
-            None => Host::from_env(),
-        };
+        let host = Host::from_env();
+        let mut there = Vec::new();
+        if places.host {
+            there.push(Place::host(host.clone()));
+        }
         let place = move |container: Arc<Container>| Place {
             host: host.clone(),
             container: Some(container),
         };
-        let mut there = Vec::new();
-        if places.host {
-            there.push(Place::host(match &places.collection {
-                Some(collection) => collection.host().clone(),
-                None => Host::from_env(),
-            }));
-        }
         if let Some(collection) = &places.collection {
             let sender = sender.clone();
             let running = collection.subscribe_with(places.selector.clone(), move |event| {

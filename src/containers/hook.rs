@@ -12,12 +12,10 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{
-    Link, MapCore, MapFlags, MapHandle, MapType, PerfBuffer, PerfBufferBuilder, ProgramMut, RingBuffer,
-    RingBufferBuilder,
-};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType, PerfBuffer, PerfBufferBuilder, ProgramMut};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tracing::{debug, warn};
 
@@ -26,6 +24,7 @@ use super::id;
 use super::options::HookBuffer;
 use super::table::{Pending, Record, RecordKind};
 use crate::ebpf::btf::{CoreRelocations, KernelBtf, MinimalOptions, minimal};
+use crate::ebpf::buffer::ring::Ring;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 #[allow(
@@ -55,30 +54,48 @@ pub(super) struct Hook {
     filters: MapHandle,
     pending: MapHandle,
     state: Arc<SharedState>,
+    feeds_first: bool,
 }
 
 enum Reader {
-    Ring(RingBuffer<'static>),
+    Ring(Ring),
     Perf(PerfBuffer<'static>),
 }
 
 impl Hook {
-    /// Loads and attaches the hook. `host_mntns` is the mount namespace that is not to be reported.
+    /// Loads and attaches the hook. `host_mntns` is the mount namespace that is not to be reported. `first` is the filter map to
+    /// feed under the index 0, if there is one already: it then costs no time, see [`feeds_first`](Self::feeds_first).
     ///
     /// Without `btf`, the kernel's own is cut down to what the programs ask for: libbpf's search in the whole takes ten times
     /// as long as everything else.
-    pub(super) fn load(host_mntns: u64, buffer: HookBuffer, btf: Option<&Path>) -> Result<Self> {
-        if btf.is_none() {
-            let minimal = MinimalBtf::of_kernel();
-            match minimal.and_then(|minimal| Self::load_with(host_mntns, buffer, &minimal.path())) {
-                Ok(hook) => return Ok(hook),
-                Err(error) => debug!("container hook: {error}; trying with the kernel's whole BTF"),
+    pub(super) fn load(
+        host_mntns: u64,
+        buffer: HookBuffer,
+        btf: Option<&Path>,
+        first: Option<MapHandle>,
+    ) -> Result<Self> {
+        let filters = first.and_then(|first| {
+            Filters::start(first)
+                .inspect_err(|error| debug!("container hook: {error}"))
+                .ok()
+        });
+        let map = filters.as_ref().map(|filters| filters.map.as_fd());
+        let load = || {
+            if btf.is_none() {
+                let minimal = MinimalBtf::of_kernel();
+                match minimal.and_then(|minimal| Self::load_with(host_mntns, buffer, &minimal.path(), map)) {
+                    Ok(hook) => return Ok(hook),
+                    Err(error) => debug!("container hook: {error}; trying with the kernel's whole BTF"),
+                }
             }
-        }
-        Self::load_with(host_mntns, buffer, btf.unwrap_or(Path::new(KernelBtf::PATH)))
+            Self::load_with(host_mntns, buffer, btf.unwrap_or(Path::new(KernelBtf::PATH)), map)
+        };
+        let mut hook = load()?;
+        hook.feeds_first = filters.is_some_and(Filters::finish);
+        Ok(hook)
     }
 
-    fn load_with(host_mntns: u64, buffer: HookBuffer, btf: &Path) -> Result<Self> {
+    fn load_with(host_mntns: u64, buffer: HookBuffer, btf: &Path, filters: Option<BorrowedFd<'_>>) -> Result<Self> {
         let perf = match buffer {
             HookBuffer::Auto => !MapType::RingBuf.is_supported().unwrap_or(true),
             HookBuffer::Ring => false,
@@ -109,6 +126,13 @@ impl Hook {
                 .map_err(bpf_error)
                 .context("preparing the perf buffer of the container hook")?;
         }
+        if let Some(filters) = filters {
+            open.maps
+                .filters
+                .reuse_fd(filters)
+                .map_err(bpf_error)
+                .context("preparing the filters of the container hook")?;
+        }
         let unshare = tracepoint_exists("sys_enter_unshare") && tracepoint_exists("sys_exit_unshare");
         let pivot_root = tracepoint_exists("sys_exit_pivot_root");
         open.progs.ig_hook_unshare_e.set_autoload(unshare);
@@ -126,7 +150,7 @@ impl Hook {
         let records = Arc::new(Mutex::new(Vec::new()));
         let records_map = MapHandle::try_from(&skel.maps.records).map_err(bpf_error)?;
         let reader = match perf {
-            false => ring_reader(&records_map, &records)?,
+            false => Reader::Ring(Ring::new(&records_map).context("container hook")?),
             true => perf_reader(&records_map, &records)?,
         };
         let filters = MapHandle::try_from(&skel.maps.filters).map_err(bpf_error)?;
@@ -160,7 +184,13 @@ impl Hook {
             filters,
             pending,
             state,
+            feeds_first: false,
         })
+    }
+
+    /// Whether the programs feed the map that was given to [`load`](Self::load).
+    pub(super) fn feeds_first(&self) -> bool {
+        self.feeds_first
     }
 
     /// What the programs share with us.
@@ -169,10 +199,10 @@ impl Hook {
     }
 
     /// The records that have come since the last call, in order.
-    pub(super) fn take_records(&self) -> Vec<Record> {
-        let consumed = match &self.reader {
-            Reader::Ring(ring) => ring.consume(),
-            Reader::Perf(perf) => perf.consume(),
+    pub(super) fn take_records(&mut self) -> Vec<Record> {
+        let consumed = match &mut self.reader {
+            Reader::Ring(ring) => ring.consume(usize::MAX, |bytes| keep(&self.records, bytes)).map(drop),
+            Reader::Perf(perf) => perf.consume().map_err(bpf_error),
         };
         if let Err(error) = consumed {
             debug!("reading the container hook's records: {error}");
@@ -187,13 +217,14 @@ impl Hook {
 
     /// A descriptor that becomes readable with every record.
     pub(super) fn poll_fd(&self) -> Result<OwnedFd> {
-        let fd = match &self.reader {
-            Reader::Ring(ring) => ring.epoll_fd(),
-            Reader::Perf(perf) => perf.epoll_fd(),
-        };
-        // SAFETY: the descriptor belongs to the reader, which outlives this borrow.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-        Ok(borrowed.try_clone_to_owned()?)
+        match &self.reader {
+            Reader::Ring(ring) => Ok(ring.fd().try_clone_to_owned()?),
+            Reader::Perf(perf) => {
+                // SAFETY: the descriptor belongs to the reader, which outlives this borrow.
+                let borrowed = unsafe { BorrowedFd::borrow_raw(perf.epoll_fd()) };
+                Ok(borrowed.try_clone_to_owned()?)
+            }
+        }
     }
 
     /// Makes the programs insert new namespaces into `map`, under the index `slot`; none ends that.
@@ -213,6 +244,53 @@ impl Hook {
         Ok(Box::new(PendingMap(
             MapHandle::try_from(&self.pending).map_err(bpf_error)?,
         )))
+    }
+}
+
+/// The table of filter maps with its first entry.
+///
+/// To change such a table takes a grace period of the kernel, some 10 ms: it passes while the programs are being loaded.
+struct Filters {
+    map: MapHandle,
+    change: JoinHandle<bool>,
+}
+
+impl Filters {
+    fn start(first: MapHandle) -> Result<Self> {
+        let options = libbpf_sys::bpf_map_create_opts {
+            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+            inner_map_fd: first.as_fd().as_raw_fd().unsigned_abs(),
+            ..Default::default()
+        };
+        let map = MapHandle::create(
+            MapType::ArrayOfMaps,
+            Some("filters"),
+            size_of::<u32>() as u32,
+            size_of::<u32>() as u32,
+            FILTERS as u32,
+            &options,
+        )
+        .map_err(bpf_error)
+        .context("creating the table of filters")?;
+        let table = MapHandle::try_from(&map)
+            .map_err(bpf_error)
+            .context("duplicating the table of filters")?;
+        let change = std::thread::Builder::new()
+            .name("ig-hook-filter".to_owned())
+            .spawn(move || {
+                let value = first.as_fd().as_raw_fd().to_ne_bytes();
+                table
+                    .update(&0u32.to_ne_bytes(), &value, MapFlags::ANY)
+                    .inspect_err(|error| debug!("filling the table of filters: {error}"))
+                    .is_ok()
+            })
+            .context("starting a thread")?;
+        Ok(Self { map, change })
+    }
+
+    /// Waits until the programs see the entry. Whether they do.
+    fn finish(self) -> bool {
+        self.change.join().unwrap_or(false)
     }
 }
 
@@ -278,21 +356,6 @@ fn tracepoint_exists(name: &str) -> bool {
     ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
         .iter()
         .any(|root| Path::new(root).join("events/syscalls").join(name).join("id").exists())
-}
-
-fn ring_reader(map: &impl MapCore, records: &Arc<Mutex<Vec<Record>>>) -> Result<Reader> {
-    let records = records.clone();
-    let mut builder = RingBufferBuilder::new();
-    let ring = builder
-        .add(map, move |bytes| {
-            keep(&records, bytes);
-            0
-        })
-        .map(|_| ())
-        .and_then(|()| builder.build())
-        .map_err(bpf_error)
-        .context("opening the ring buffer of the container hook")?;
-    Ok(Reader::Ring(ring))
 }
 
 fn perf_reader(map: &impl MapCore, records: &Arc<Mutex<Vec<Record>>>) -> Result<Reader> {

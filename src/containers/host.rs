@@ -10,6 +10,9 @@ use tracing::debug;
 
 use crate::{Error, ErrorKind, Result, ResultExt};
 
+/// Inode number of the first pid namespace, the same in every kernel.
+const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
 /// Where the host's file system is visible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -43,6 +46,11 @@ impl Host {
     /// The directory under which the host's root file system is visible.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The host's `/proc`.
+    pub fn proc_dir(&self) -> &Path {
+        &self.proc
     }
 
     /// `name` in the `/proc` directory of the host's process `pid`.
@@ -80,6 +88,30 @@ impl Host {
         }
         debug!("namespaces of pid 1 cannot be read ({error}): taking our own for the host's");
         of("self").context("reading the host's namespaces")
+    }
+
+    /// The id that the kernel's programs see our own process by.
+    ///
+    /// # Errors
+    ///
+    /// We are in a pid namespace of our own, and the host's `/proc` is not that of the initial one.
+    pub fn own_pid(&self) -> Result<u32> {
+        let is_initial = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.ino() == INITIAL_PID_NAMESPACE);
+        if is_initial(Path::new("/proc/self/ns/pid")) {
+            return Ok(std::process::id());
+        }
+        // What `self` links to is the reader's id in the namespace that the file system was mounted for.
+        let path = self.proc.join("self");
+        // A process of the initial namespace is seen nowhere else.
+        if ![1, 2].iter().any(|pid| is_initial(&self.proc(*pid, "ns/pid"))) {
+            return Err(Error::invalid(format!(
+                "{} is not of the initial pid namespace",
+                self.proc.display()
+            )));
+        }
+        let target = fs::read_link(&path).with_context(|| format!("reading {}", path.display()))?;
+        let pid = target.to_str().and_then(|pid| pid.parse().ok());
+        pid.ok_or_else(|| Error::invalid(format!("reading {}: no process id", path.display())))
     }
 
     /// The parent of the host's process `pid`.
@@ -185,6 +217,7 @@ mod tests {
             host.parent(std::process::id()).unwrap(),
             std::os::unix::process::parent_id()
         );
+        assert_eq!(host.own_pid().unwrap(), std::process::id());
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod follow;
 mod hook;
 pub mod host;
 mod id;
+pub mod journal;
 mod model;
 mod namespace;
 pub mod oci;

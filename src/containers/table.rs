@@ -9,6 +9,7 @@
 
 mod decisions;
 mod kernel;
+mod replay;
 mod runtime;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::debug;
 
+pub(super) use self::replay::SeenLife;
 use super::filter::{FilterState, UNDECIDED};
 use super::host::HostNamespaces;
 use super::namespace::{Decision, Lookup, Namespace};
@@ -200,6 +202,11 @@ impl Table {
     /// A number that changes with every change of an answer.
     pub(super) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// The host's own namespaces.
+    pub(super) fn host(&self) -> HostNamespaces {
+        self.host
     }
 
     /// How many decisions about namespaces were made.

@@ -110,6 +110,20 @@ impl Element {
         }
     }
 
+    /// A copy for a data source of layout `to`, which has the fields of this one's (of layout `from`) at the same places and maybe
+    /// others after them; those are zero or empty.
+    pub fn copied(&self, from: &Layout, to: &Layout) -> Self {
+        let mut copy = Self::default();
+        copy.reset(to, &self.bytes[..from.fixed_len().min(self.bytes.len())]);
+        for slot in 0..self.slots.len().min(copy.slots.len()) as u32 {
+            let value = self.slot(slot);
+            if !value.is_empty() {
+                copy.write_slot(slot, |buffer| buffer.extend_from_slice(value));
+            }
+        }
+        copy
+    }
+
     /// Bytes of memory that the element keeps.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()

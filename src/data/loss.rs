@@ -15,16 +15,19 @@ pub enum LossPlace {
     Limiter,
     /// The reader of the output did not keep up.
     Sink,
+    /// The recording did not keep up, or a part of it is damaged.
+    Recording,
 }
 
 impl LossPlace {
     /// All places, in the order of an event's way.
-    pub const ALL: [LossPlace; 5] = [
+    pub const ALL: [LossPlace; 6] = [
         LossPlace::Buffer,
         LossPlace::Held,
         LossPlace::Failed,
         LossPlace::Limiter,
         LossPlace::Sink,
+        LossPlace::Recording,
     ];
 
     fn reason(self) -> &'static str {
@@ -34,6 +37,7 @@ impl LossPlace {
             LossPlace::Failed => "they could not be processed",
             LossPlace::Limiter => "more than --max-entries",
             LossPlace::Sink => "the reader of the output was too slow",
+            LossPlace::Recording => "they are missing in the recording",
         }
     }
 
@@ -45,6 +49,7 @@ impl LossPlace {
             LossPlace::Failed => "failed",
             LossPlace::Limiter => "limiter",
             LossPlace::Sink => "sink",
+            LossPlace::Recording => "recording",
         }
     }
 

@@ -101,6 +101,24 @@ impl DataSource {
         }
     }
 
+    /// A data source called `name` with the same fields at the same places, and the same annotations.
+    ///
+    /// Fields can be added to it; [`Element::copied`](super::Element::copied) makes its elements of those of this one.
+    pub fn copy_as(&self, name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            source_type: self.source_type,
+            fields: self.fields.clone(),
+            by_name: self.by_name.clone(),
+            annotations: self.annotations.clone(),
+            tags: Vec::new(),
+            referenced: true,
+            payloads: self.payloads,
+            layout: self.layout.clone(),
+            settings: None,
+        }
+    }
+
     /// Name, unique in a gadget.
     pub fn name(&self) -> &str {
         &self.name

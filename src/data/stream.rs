@@ -9,6 +9,7 @@ use super::gate::Gate;
 use super::loss::Losses;
 use super::pipeline::Pipeline;
 use super::source::DataSource;
+use super::tap::Tap;
 
 /// A data source with what is subscribed to it and which of its fields somebody reads.
 pub struct Stream {
@@ -20,6 +21,8 @@ pub struct Stream {
     pub demand: Demand,
     /// Decides about raw records, if something has to.
     pub gate: Option<Box<dyn Gate>>,
+    /// Gets every raw record, if something wants to.
+    pub tap: Option<Box<dyn Tap>>,
     /// Where the ids are by which records belong to containers.
     pub record: RecordIds,
     /// Counts what does not arrive.
@@ -52,6 +55,7 @@ impl Stream {
             pipeline: Pipeline::default(),
             demand: Demand::default(),
             gate: None,
+            tap: None,
             record: RecordIds::default(),
             losses: Arc::default(),
         }

@@ -91,3 +91,61 @@ pub fn template(name: &str) -> Option<&'static [(&'static str, &'static str)]> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole table: names; what they set of `columns.*`; the description.
+    const TABLE: &str = "
+        timestamp | width=35 maxwidth=35 ellipsis=end hidden=true | Microseconds since Unix epoch
+        bytes | width=10 alignment=right |
+        duration | width=20 alignment=right |
+        node pod | width=30 ellipsis=middle |
+        container namespace containerImageName containerImageDigest | width=30 |
+        containerPid | width=6 hidden=true alignment=right |
+        containerStartedAt | hidden=true width=35 |
+        comm | maxwidth=16 | Process name
+        pcomm | maxwidth=16 hidden=true | Parent process name
+        pid | minwidth=7 alignment=right | Process ID
+        ppid | minwidth=7 alignment=right hidden=true | Parent process ID
+        tid | minwidth=7 alignment=right | Thread ID
+        ptid | minwidth=7 alignment=right hidden=true | Parent thread ID
+        uid | minwidth=8 alignment=right | User ID
+        gid | minwidth=8 alignment=right | Group ID
+        ns | hidden=true width=12 alignment=right |
+        mntns_id | hidden=true width=12 alignment=right | Mount namespace ID
+        netns_id | hidden=true width=12 alignment=right | Network namespace ID
+        l4endpoint | minwidth=22 width=40 maxwidth=52 ellipsis=middle |
+        syscall | width=18 maxwidth=28 | Syscall
+        errorString | width=12 |
+        user_stack | hidden=true | User stack trace";
+
+    #[test]
+    fn templates_are_those_of_the_specification() {
+        for line in TABLE.lines().filter(|line| !line.trim().is_empty()) {
+            let [names, columns, description] = line.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+                panic!("{line}");
+            };
+            let mut expected: Vec<(String, &str)> = columns
+                .split_whitespace()
+                .map(|pair| pair.split_once('=').unwrap())
+                .map(|(key, value)| (format!("columns.{key}"), value))
+                .collect();
+            expected.extend((!description.is_empty()).then(|| ("description".to_owned(), description)));
+            expected.sort();
+            for name in names.split_whitespace() {
+                let mut found: Vec<(String, &str)> = template(name)
+                    .unwrap_or_else(|| panic!("no template {name}"))
+                    .iter()
+                    .map(|(key, value)| ((*key).to_owned(), *value))
+                    .collect();
+                found.sort();
+                assert_eq!(found, expected, "{name}");
+            }
+        }
+        for unknown in ["", "Comm", "COMM", "nosuch"] {
+            assert_eq!(template(unknown), None, "names are exact");
+        }
+    }
+}

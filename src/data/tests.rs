@@ -303,3 +303,27 @@ fn values_move_from_one_element_to_another() {
         (7, &b"kept"[..], &b"world"[..])
     );
 }
+
+#[test]
+fn a_copy_of_a_source_can_get_fields_of_its_own() {
+    let mut original = source();
+    original.annotate("k", "v");
+    let number = original.add_field(NewField::new("number", Scalar::Uint32)).unwrap();
+    let text = original.add_field(NewField::new("text", Scalar::String)).unwrap();
+    let mut copy = original.copy_as("copy");
+    let more = copy.add_field(NewField::new("more", Scalar::Uint64)).unwrap();
+    let note = copy.add_field(NewField::new("note", Scalar::String)).unwrap();
+    assert_eq!(
+        (copy.name(), copy.annotation("k"), copy.payloads()),
+        ("copy", Some("v"), 4)
+    );
+    let mut element = Element::new(original.layout());
+    original.accessor(number).set_bits(&mut element, 7);
+    original.accessor(text).set(&mut element, b"words").unwrap();
+    let mut copied = element.copied(original.layout(), copy.layout());
+    copy.accessor(note).set(&mut copied, b"added").unwrap();
+    assert_eq!(copy.accessor(number).bits(&copied), 7);
+    assert_eq!(copy.accessor(text).bytes(&copied), b"words");
+    assert_eq!(copy.accessor(more).bits(&copied), 0);
+    assert_eq!(copy.accessor(note).bytes(&copied), b"added");
+}

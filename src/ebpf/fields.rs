@@ -45,6 +45,11 @@ pub fn struct_fields(btf: &Btf<'_>, name: &str) -> Result<StructFields> {
     let of = btf
         .find(BtfKind::Struct, name)
         .ok_or_else(|| Error::not_found(format!("finding struct {name:?} in eBPF object: not found")))?;
+    struct_fields_of(btf, &of)
+}
+
+/// The fields of the struct `of`.
+pub fn struct_fields_of(btf: &Btf<'_>, of: &BtfType<'_>) -> Result<StructFields> {
     let mut walk = Walk {
         btf,
         out: StructFields {
@@ -52,7 +57,8 @@ pub fn struct_fields(btf: &Btf<'_>, name: &str) -> Result<StructFields> {
             ..StructFields::default()
         },
     };
-    walk.members(&of, None, 0, false, 0)?;
+    let aliased = PROCESS_TYPES.contains(&btf.name(of));
+    walk.members(of, None, 0, aliased, 0)?;
     Ok(walk.out)
 }
 

@@ -5,16 +5,16 @@
 //! or attach them; any other failure is the gadget's.
 
 use std::io::Write as _;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType, Object, OpenMapMut, OpenObject, ProgramAttachType};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::attach::uprobe::{self, SPECS_MAP, SpecLayout, Specs, UprobeProgram, Uprobes};
-use super::attach::{self, Section};
+use super::attach::{self, IterKind, Section};
 use super::btf::{KernelBtf, MinimalOptions, minimal};
 use super::buffer::{BufferKind, BufferSettings};
-use super::markers::{MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH};
+use super::markers::{BUILD_ID_MAP, MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH, SWITCHED_MAPS};
 use super::object::{EbpfObject, PARAM_PREFIX, ProgramInfo, open};
 use super::print::{self, Log};
 use crate::containers::PlaceAttachment;
@@ -33,12 +33,18 @@ pub struct LoadOptions<'a> {
     pub mntns_filter: Option<BorrowedFd<'a>>,
     /// Kind and size of the event buffers.
     pub buffers: BufferSettings,
+    /// Maps of another load of the same object that this one goes on using, by name.
+    pub reused_maps: Vec<(&'a str, BorrowedFd<'a>)>,
+    /// Loads only the program of this name, and treats it as one that the gadget cannot do without.
+    pub only: Option<String>,
 }
 
 /// An object in the kernel. Programs are detached and unloaded when this is dropped.
 #[derive(Debug)]
 pub struct Loaded {
     links: Vec<Link>,
+    /// Links of iterators, which do nothing before they are opened, by program.
+    iterators: Vec<(String, Link)>,
     object: Object,
     programs: Vec<ProgramInfo>,
     kind: BufferKind,
@@ -63,10 +69,22 @@ impl EbpfObject {
         let kind = options.buffers.kind()?;
         let custom_btf = self.custom_btf(kind)?;
         let mut left_out: Vec<String> = Vec::new();
-        for program in self.programs() {
+        let only = options.only.as_deref();
+        left_out.extend(
+            self.programs()
+                .iter()
+                .filter(|program| only.is_some_and(|only| only != program.name))
+                .map(|program| program.name.clone()),
+        );
+        let optional = |program: &ProgramInfo| program.optional.is_some() && only.is_none();
+        for program in self
+            .programs()
+            .iter()
+            .filter(|program| only.is_none_or(|only| only == program.name))
+        {
             // libbpf would refuse the whole object for it, with fewer words.
             match program.target.check(&program.name) {
-                Err(error) if program.optional.is_some() => {
+                Err(error) if optional(program) => {
                     say_left_out(program, &error);
                     left_out.push(program.name.clone());
                 }
@@ -106,9 +124,14 @@ impl EbpfObject {
                         .iter()
                         .filter(|p| !left_out.contains(&p.name))
                         .cloned()
+                        .map(|program| ProgramInfo {
+                            optional: program.optional.filter(|_| only.is_none()),
+                            ..program
+                        })
                         .collect();
                     return Ok(Loaded {
                         links: Vec::new(),
+                        iterators: Vec::new(),
                         object,
                         programs,
                         kind,
@@ -121,7 +144,7 @@ impl EbpfObject {
             match self
                 .programs()
                 .iter()
-                .find(|p| Some(&p.name) == refused.as_ref() && p.optional.is_some())
+                .find(|p| Some(&p.name) == refused.as_ref() && optional(p))
             {
                 Some(program) if !left_out.contains(&program.name) => {
                     say_left_out(program, &load_error(&error, &log));
@@ -191,19 +214,33 @@ impl EbpfObject {
                 if let Some(filter) = options.mntns_filter {
                     map.reuse_fd(filter).map_err(failed)?;
                 }
+            } else if let Some((_, fd)) = options.reused_maps.iter().find(|(reused, _)| *reused == name) {
+                map.reuse_fd(*fd).map_err(failed)?;
+            } else if self.is_unused(&name, options)? {
+                map.set_max_entries(1).map_err(failed)?;
             } else if let Some(entries) = self.max_entries(&name, options)? {
                 map.set_max_entries(entries).map_err(failed)?;
-            } else if name == super::markers::BUILD_ID_MAP && map.max_entries() == 0 {
+            } else if name == BUILD_ID_MAP && map.max_entries() == 0 {
                 map.set_max_entries(1).map_err(failed)?;
             }
         }
         Ok(())
     }
 
-    /// The size of map `<map>` that variable `<map>_max_entries` asks for.
-    fn max_entries(&self, map: &str, options: &LoadOptions<'_>) -> Result<Option<u32>> {
-        let name = format!("{map}_max_entries");
-        let Some(variable) = self.variable(&name) else {
+    /// Whether the constant that turns the use of `map` on is off: then the map only has to exist, and takes time and memory
+    /// for nothing.
+    fn is_unused(&self, map: &str, options: &LoadOptions<'_>) -> Result<bool> {
+        match SWITCHED_MAPS.iter().find(|(switched, _)| *switched == map) {
+            None => Ok(false),
+            Some((_, switch)) => Ok(self
+                .value(switch, options)?
+                .is_some_and(|value| value.iter().all(|byte| *byte == 0))),
+        }
+    }
+
+    /// The bytes that variable `name` is going to have, if there is one.
+    fn value(&self, name: &str, options: &LoadOptions<'_>) -> Result<Option<Vec<u8>>> {
+        let Some(variable) = self.variable(name) else {
             return Ok(None);
         };
         let mut bytes = variable.initial.clone();
@@ -212,6 +249,15 @@ impl EbpfObject {
             let value = options.values.get(&full_name).unwrap_or(&param.param.default);
             bytes = param.encode(variable, value)?.unwrap_or(bytes);
         }
+        Ok(Some(bytes))
+    }
+
+    /// The size of map `<map>` that variable `<map>_max_entries` asks for.
+    fn max_entries(&self, map: &str, options: &LoadOptions<'_>) -> Result<Option<u32>> {
+        let name = format!("{map}_max_entries");
+        let Some(bytes) = self.value(&name, options)? else {
+            return Ok(None);
+        };
         match <[u8; 4]>::try_from(bytes) {
             Ok(bytes) => Ok(Some(u32::from_le_bytes(bytes)).filter(|entries| *entries > 0)),
             Err(_) => {
@@ -227,6 +273,7 @@ impl Loaded {
     pub fn attach(&mut self) -> Result<()> {
         let (mut wanted, mut working) = (0, 0);
         for info in &self.programs {
+            let iterated_map = info.iterated_map.as_deref().map(|map| self.map(map)).transpose()?;
             let Some(mut program) = self
                 .object
                 .progs_mut()
@@ -235,10 +282,16 @@ impl Loaded {
                 continue;
             };
             wanted += usize::from(info.target != Section::Disabled);
-            match attach::attach(&mut program, &info.target) {
+            match attach::attach(&mut program, &info.target, iterated_map.as_ref().map(AsFd::as_fd)) {
                 Ok(links) => {
                     working += usize::from(info.target != Section::Disabled);
-                    self.links.extend(links);
+                    match info.target {
+                        Section::Iter { .. } => {
+                            let named = links.into_iter().map(|link| (info.name.clone(), link));
+                            self.iterators.extend(named);
+                        }
+                        _ => self.links.extend(links),
+                    }
                 }
                 Err(error) if info.optional.is_some() => say_left_out(info, &error),
                 Err(error) => return Err(error),
@@ -287,7 +340,27 @@ impl Loaded {
         Ok(vec![Box::new(Uprobes::new(uprobes, specs))])
     }
 
-    /// Detaches all programs; no event is sent from now on.
+    /// What the iterator program `name` goes through, and its link, from which it can be opened as long as somebody holds it.
+    /// `None` if it is not attached.
+    pub fn iterator(&self, name: &str) -> Result<Option<(IterKind, OwnedFd)>> {
+        let info = self.programs.iter().find(|program| program.name == name);
+        let link = self.iterators.iter().find(|(program, _)| program == name);
+        let (Some(Section::Iter { kind }), Some((_, link))) = (info.map(|info| &info.target), link) else {
+            return Ok(None);
+        };
+        let fd = link
+            .as_fd()
+            .try_clone_to_owned()
+            .with_context(|| format!("iterator program {name:?}"))?;
+        Ok(Some((*kind, fd)))
+    }
+
+    /// Names of the attached iterator programs.
+    pub fn iterators(&self) -> impl Iterator<Item = &str> {
+        self.iterators.iter().map(|(program, _)| program.as_str())
+    }
+
+    /// Detaches all programs; no event is sent from now on. Iterators that are open, or whose link is held, stay.
     pub fn detach(&mut self) {
         self.links.clear();
     }

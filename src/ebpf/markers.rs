@@ -3,7 +3,10 @@
 //! The macros of `<gadget/macros.h>` emit global variables of type `const void *` whose *names* are the data. A name that is
 //! no such variable is ignored; a marker that refers to something missing is an error.
 
-use super::btf::{Btf, BtfKind, BtfType};
+use std::collections::HashMap;
+
+use super::btf::{Btf, BtfKind, BtfType, TypeId};
+use super::inspect::maps::Map;
 use crate::{Error, Result, ResultExt};
 
 /// A data source fed from a ring buffer or perf event array.
@@ -17,11 +20,59 @@ pub struct Tracer {
     pub event: String,
 }
 
+/// A data source that is an array of what iterator programs write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BpfIterator {
+    /// Name of the data source.
+    pub name: String,
+    /// The struct of one element.
+    pub element: String,
+    /// The programs whose output makes the array, in order.
+    pub programs: Vec<String>,
+}
+
+/// A data source that is an array of what a hash map holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapIterator {
+    /// Name of the data source.
+    pub name: String,
+    /// The map.
+    pub map: String,
+    /// The struct of a key.
+    pub key: TypeId,
+    /// The struct of a value.
+    pub value: TypeId,
+}
+
+/// One declared data source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Declared {
+    /// Fed from an event buffer.
+    Tracer(Tracer),
+    /// Fed from iterator programs.
+    Iterator(BpfIterator),
+    /// Fed from a map.
+    MapIterator(MapIterator),
+}
+
+impl Declared {
+    /// Name of the data source.
+    pub fn name(&self) -> &str {
+        match self {
+            Declared::Tracer(tracer) => &tracer.name,
+            Declared::Iterator(iterator) => &iterator.name,
+            Declared::MapIterator(iterator) => &iterator.name,
+        }
+    }
+}
+
 /// What the markers of an object declare.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Markers {
-    /// Tracers, in declaration order. Of two with one name the later one counts.
-    pub tracers: Vec<Tracer>,
+    /// Data sources in declaration order. Of two tracers with one name the later one counts, of two iterators the earlier.
+    pub sources: Vec<Declared>,
+    /// The maps that `iter/bpf_map_elem` programs walk: program, map.
+    pub iterated_maps: Vec<(String, String)>,
     /// Variables that are parameters, in declaration order.
     pub params: Vec<String>,
     /// Maps that become perf event arrays where there is no ring buffer.
@@ -39,6 +90,9 @@ pub const MNTNS_FILTER_SWITCH: &str = "gadget_filter_by_mntns";
 
 /// The map of build ids, whose declared size of 0 is not for the kernel.
 pub(super) const BUILD_ID_MAP: &str = "ig_build_id";
+/// Maps of megabytes that nothing uses unless a constant is on: map, constant.
+pub(super) const SWITCHED_MAPS: [(&str, &str); 2] =
+    [("ig_ustack", "collect_ustack"), (BUILD_ID_MAP, "collect_build_id")];
 
 /// The type of a map, as far as markers care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +101,61 @@ pub enum MapClass {
     RingBuffer,
     /// `BPF_MAP_TYPE_PERF_EVENT_ARRAY`.
     PerfEventArray,
+    /// `BPF_MAP_TYPE_HASH`.
+    Hash,
     /// Any other type.
     Other,
 }
 
+/// A map of the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredMap {
+    /// Its type, as far as markers care.
+    pub class: MapClass,
+    /// The name of its type, for messages.
+    pub type_name: String,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+}
+
+/// What markers can refer to.
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    /// The object's maps by name.
+    pub maps: HashMap<String, DeclaredMap>,
+    /// The sections of the object's programs by name.
+    pub programs: HashMap<String, String>,
+}
+
+impl Parts {
+    fn map(&self, name: &str) -> Result<&DeclaredMap> {
+        self.maps.get(name).ok_or_else(|| missing_map(name))
+    }
+
+    fn program(&self, name: &str) -> Result<&str> {
+        self.programs
+            .get(name)
+            .map(String::as_str)
+            .ok_or_else(|| Error::not_found(format!("program {name:?} not found in eBPF object")))
+    }
+}
+
+/// Prefixes of markers after `gadget_`, as far as they have a name for messages.
+const FAMILIES: [&str; 7] = [
+    "tracer_",
+    "param_",
+    "map_tracer_",
+    "snapshotter_",
+    "iter_",
+    "mapiter_",
+    "mapelem_iter_target_",
+];
+
 impl Markers {
-    /// Walks all types of `btf`; `map_class` knows the object's maps, and the name of their type for messages.
-    pub fn discover(btf: &Btf<'_>, map_class: impl Fn(&str) -> Option<(MapClass, String)>) -> Result<Self> {
+    /// Walks all types of `btf`. `parts` says which maps and programs the object has.
+    pub fn discover(btf: &Btf<'_>, parts: &Parts) -> Result<Self> {
         let mut found = Self::default();
         for t in btf.types() {
             let name = btf.name(&t);
@@ -66,78 +168,192 @@ impl Markers {
             if !is_marker(btf, &t) {
                 continue;
             }
-            if let Some(rest) = rest.strip_prefix("tracer_") {
-                found
-                    .tracer(btf, rest, &map_class)
-                    .context("handling type by prefix \"tracer\"")?;
-            } else if let Some(variable) = rest.strip_prefix("param_") {
-                if !found.params.iter().any(|known| known == variable) {
-                    found.params.push(variable.to_owned());
+            for family in FAMILIES {
+                if let Some(rest) = rest.strip_prefix(family) {
+                    found
+                        .take(btf, parts, family, rest)
+                        .with_context(|| format!("handling type by prefix {:?}", family.trim_end_matches('_')))?;
                 }
-            } else if let Some(map) = rest.strip_prefix("map_tracer_") {
-                if map_class(map).is_none() {
-                    return Err(missing_map(map).context("handling type by prefix \"map_tracer\""));
-                }
-                found.buffers.push(map.to_owned());
-            } else {
-                found.later(rest);
+            }
+            if let Some(rest) = rest.strip_prefix("sk_prog_target_") {
+                let name = rest.split("___").next().unwrap_or(rest);
+                found.unsupported.push(format!("sockmap program {name:?}"));
             }
         }
         Ok(found)
     }
 
-    fn tracer(
-        &mut self,
-        btf: &Btf<'_>,
-        rest: &str,
-        map_class: impl Fn(&str) -> Option<(MapClass, String)>,
-    ) -> Result<()> {
-        let parts: Vec<&str> = rest.split("___").collect();
-        let [name, map, event] = parts[..] else {
+    fn take(&mut self, btf: &Btf<'_>, parts: &Parts, family: &str, rest: &str) -> Result<()> {
+        match family {
+            "tracer_" => self.tracer(btf, rest, parts),
+            "param_" => {
+                if !self.params.iter().any(|known| known == rest) {
+                    self.params.push(rest.to_owned());
+                }
+                Ok(())
+            }
+            "map_tracer_" => {
+                parts.map(rest)?;
+                self.buffers.push(rest.to_owned());
+                Ok(())
+            }
+            "mapiter_" => self.map_iterator(btf, rest, parts),
+            "mapelem_iter_target_" => self.iterated_map(rest, parts),
+            _ => self.iterator(btf, rest, parts),
+        }
+    }
+
+    fn tracer(&mut self, btf: &Btf<'_>, rest: &str, parts: &Parts) -> Result<()> {
+        let words: Vec<&str> = rest.split("___").collect();
+        let [name, map, event] = words[..] else {
             return Err(Error::invalid(format!("invalid tracer info: {rest:?}")));
         };
-        match map_class(map) {
-            None => return Err(missing_map(map)),
-            Some((MapClass::Other, class)) => {
-                return Err(Error::invalid(format!(
-                    "trace map is invalid: map {map:?} has a wrong type, expected: ringbuf or perf event array, got: {class}"
-                )));
-            }
-            Some(_) => {}
+        let DeclaredMap { class, type_name, .. } = parts.map(map)?;
+        if !matches!(class, MapClass::RingBuffer | MapClass::PerfEventArray) {
+            return Err(Error::invalid(format!(
+                "trace map is invalid: map {map:?} has a wrong type, expected: ringbuf or perf event array, got: {type_name}"
+            )));
         }
-        if btf.find(BtfKind::Struct, event).is_none() {
-            return Err(
-                Error::not_found(format!("finding struct {event:?} in eBPF object: not found")).with_hint(format!(
-                    "define `struct {event}` in the program, or name the struct of the events in GADGET_TRACER"
-                )),
-            );
-        }
+        find_struct(btf, event, "GADGET_TRACER")?;
         let tracer = Tracer {
             name: name.to_owned(),
             map: map.to_owned(),
             event: event.to_owned(),
         };
-        match self.tracers.iter_mut().find(|known| known.name == name) {
+        let known = self.sources.iter_mut().find_map(|source| match source {
+            Declared::Tracer(known) if known.name == name => Some(known),
+            _ => None,
+        });
+        match known {
             Some(known) => *known = tracer,
-            None => self.tracers.push(tracer),
+            None => self.add(Declared::Tracer(tracer))?,
         }
         Ok(())
     }
 
-    fn later(&mut self, rest: &str) {
-        for (prefix, what) in [
-            ("snapshotter_", "iterator"),
-            ("iter_", "iterator"),
-            ("mapiter_", "map iterator"),
-            ("mapelem_iter_target_", "iterator over the map of"),
-            ("sk_prog_target_", "sockmap program"),
-        ] {
-            if let Some(rest) = rest.strip_prefix(prefix) {
-                let name = rest.split("___").next().unwrap_or(rest);
-                self.unsupported.push(format!("{what} {name:?}"));
+    fn iterator(&mut self, btf: &Btf<'_>, rest: &str, parts: &Parts) -> Result<()> {
+        let words: Vec<&str> = rest.split("___").collect();
+        let [name, element, programs @ ..] = &words[..] else {
+            return Err(bad_iterator(rest));
+        };
+        if programs.is_empty() {
+            return Err(bad_iterator(rest));
+        }
+        for program in programs {
+            if program.is_empty() {
+                return Err(Error::invalid(format!("empty program name in iterator {rest:?}")));
+            }
+            let section = parts.program(program)?;
+            if !["iter/", "iter.s/"].iter().any(|prefix| section.starts_with(prefix)) {
+                return Err(Error::invalid(format!(
+                    "invalid program {program:?}: expecting type Tracing in a section iter/..., got section {section:?}"
+                )));
             }
         }
+        let of = find_struct(btf, element, "GADGET_ITER")?;
+        if of.size() == 0 {
+            return Err(Error::invalid(format!(
+                "struct {element:?} of iterator {name:?} is empty"
+            )));
+        }
+        if let Some(Declared::Iterator(_)) = self.sources.iter().find(|known| known.name() == *name) {
+            tracing::debug!("iterator {name:?} is declared again: the first declaration counts");
+            return Ok(());
+        }
+        self.add(Declared::Iterator(BpfIterator {
+            name: (*name).to_owned(),
+            element: (*element).to_owned(),
+            programs: programs.iter().map(|program| (*program).to_owned()).collect(),
+        }))
     }
+
+    fn map_iterator(&mut self, btf: &Btf<'_>, rest: &str, parts: &Parts) -> Result<()> {
+        let words: Vec<&str> = rest.split("___").collect();
+        let [name, map] = words[..] else {
+            return Err(Error::invalid(format!(
+                "invalid name for gadget_mapiter type: {rest:?}"
+            )));
+        };
+        if self.sources.iter().any(|known| known.name() == name) {
+            return Err(Error::invalid(format!("duplicate map iterator {rest:?}")));
+        }
+        let declared = parts.map(map)?;
+        if declared.class != MapClass::Hash {
+            return Err(
+                Error::invalid(format!("map {map:?} is not a hash map")).with_hint(format!(
+                    "it is of type {}; a map iterator needs BPF_MAP_TYPE_HASH",
+                    declared.type_name
+                )),
+            );
+        }
+        let types = btf
+            .find(BtfKind::Var, map)
+            .map(|variable| Map::declared(btf, variable.target()))
+            .unwrap_or_default();
+        let structure = |id: TypeId, what: &str| {
+            btf.get(id)
+                .filter(|t| t.kind == BtfKind::Struct)
+                .ok_or_else(|| Error::invalid(format!("map {map:?} {what} is not a struct")))
+        };
+        let (key, value) = (structure(types.key_type, "key")?, structure(types.value_type, "value")?);
+        if key.size() != declared.key_size || value.size() != declared.value_size || key.size() == 0 {
+            return Err(Error::invalid(format!(
+                "key/value sizes of map {map:?} does not match size of structs"
+            )));
+        }
+        self.add(Declared::MapIterator(MapIterator {
+            name: name.to_owned(),
+            map: map.to_owned(),
+            key: key.id,
+            value: value.id,
+        }))
+    }
+
+    fn iterated_map(&mut self, rest: &str, parts: &Parts) -> Result<()> {
+        let words: Vec<&str> = rest.split("___").collect();
+        let [program, map] = words[..] else {
+            return Err(Error::invalid(format!("invalid iter target map: {rest:?}")));
+        };
+        if self.iterated_maps.iter().any(|(known, _)| known == program) {
+            return Err(Error::invalid(format!(
+                "duplicate iter target map for program {program:?}"
+            )));
+        }
+        let section = parts.program(program)?;
+        if !["iter/bpf_map_elem", "iter.s/bpf_map_elem"].contains(&section) {
+            return Err(Error::invalid(format!(
+                "invalid program {program:?}: expecting section iter/bpf_map_elem, got {section:?}"
+            )));
+        }
+        parts.map(map)?;
+        self.iterated_maps.push((program.to_owned(), map.to_owned()));
+        Ok(())
+    }
+
+    fn add(&mut self, source: Declared) -> Result<()> {
+        if self.sources.iter().any(|known| known.name() == source.name()) {
+            return Err(Error::invalid(format!(
+                "data source {:?} is declared twice",
+                source.name()
+            )));
+        }
+        self.sources.push(source);
+        Ok(())
+    }
+}
+
+fn bad_iterator(rest: &str) -> Error {
+    Error::invalid(format!(
+        "invalid iterator info {rest:?}: expected <name>___<structName>___<program1>___...___<programN>"
+    ))
+}
+
+fn find_struct<'a>(btf: &Btf<'a>, name: &str, declared_by: &str) -> Result<BtfType<'a>> {
+    btf.find(BtfKind::Struct, name).ok_or_else(|| {
+        Error::not_found(format!("finding struct {name:?} in eBPF object: not found")).with_hint(format!(
+            "define `struct {name}` in the program, or name the struct of the data in {declared_by}"
+        ))
+    })
 }
 
 fn missing_map(map: &str) -> Error {
@@ -159,105 +375,4 @@ fn is_marker(btf: &Btf<'_>, t: &BtfType<'_>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::btf::testing::Builder;
-    use super::*;
-
-    fn maps(name: &str) -> Option<(MapClass, String)> {
-        match name {
-            "events" => Some((MapClass::RingBuffer, "RingBuf".to_owned())),
-            "perf" => Some((MapClass::PerfEventArray, "PerfEventArray".to_owned())),
-            "hash" => Some((MapClass::Other, "Hash".to_owned())),
-            _ => None,
-        }
-    }
-
-    fn discover(markers: &[&str]) -> Result<Markers> {
-        let mut b = Builder::default();
-        let int = b.int("int", 4, 1);
-        b.structure("event", 4, &[("a", int, 0)]);
-        for marker in markers {
-            b.marker(marker);
-        }
-        let bytes = b.build();
-        Markers::discover(&Btf::parse(&bytes).unwrap(), maps)
-    }
-
-    #[test]
-    fn finds_tracers_params_and_buffers() {
-        let found = discover(&[
-            "gadget_tracer_open___events___event",
-            "gadget_map_tracer_events",
-            "gadget_param_targ_pid",
-            "gadget_param_targ_pid",
-            "gadget_tracer_second___perf___event",
-            "gadget_mntns_filter_map",
-            "__gadget_tracer_type_open",
-        ])
-        .unwrap();
-        let names: Vec<&str> = found.tracers.iter().map(|t| t.name.as_str()).collect();
-        assert_eq!(names, ["open", "second"]);
-        assert_eq!(found.tracers[1].map, "perf");
-        assert_eq!(found.params, ["targ_pid"]);
-        assert_eq!(found.buffers, ["events"]);
-        assert!(found.filters_mntns);
-    }
-
-    #[test]
-    fn a_later_tracer_of_the_same_name_counts() {
-        let found = discover(&["gadget_tracer_a___events___event", "gadget_tracer_a___perf___event"]).unwrap();
-        assert_eq!(
-            found.tracers,
-            [Tracer {
-                name: "a".into(),
-                map: "perf".into(),
-                event: "event".into()
-            }]
-        );
-    }
-
-    #[test]
-    fn what_a_marker_refers_to_must_exist() {
-        for (marker, expected) in [
-            ("gadget_tracer_open___events", "invalid tracer info: \"open___events\""),
-            (
-                "gadget_tracer_a___nosuch___event",
-                "map \"nosuch\" not found in eBPF object",
-            ),
-            (
-                "gadget_tracer_a___hash___event",
-                "trace map is invalid: map \"hash\" has a wrong type",
-            ),
-            ("gadget_tracer_a___events___nosuch", "finding struct \"nosuch\""),
-            ("gadget_map_tracer_nosuch", "map \"nosuch\" not found"),
-        ] {
-            let error = discover(&[marker]).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-            assert!(error.starts_with("handling type by prefix"), "{error}");
-        }
-    }
-
-    #[test]
-    fn only_global_const_void_pointers_are_markers() {
-        let mut b = Builder::default();
-        let int = b.int("int", 4, 1);
-        let constant = b.constant(0);
-        let pointer = b.pointer(constant);
-        let plain = b.pointer(0);
-        b.variable("gadget_tracer_static", pointer, 0);
-        b.variable("gadget_tracer_plain", plain, 1);
-        b.variable("gadget_tracer_int", int, 1);
-        b.typedef("gadget_tracer_typedef", int);
-        let bytes = b.build();
-        assert_eq!(
-            Markers::discover(&Btf::parse(&bytes).unwrap(), maps).unwrap(),
-            Markers::default()
-        );
-    }
-
-    #[test]
-    fn names_what_it_cannot_run_yet() {
-        let found = discover(&["gadget_iter_ps___entry___it1___it2", "gadget_mapiter_m___lru"]).unwrap();
-        assert_eq!(found.unsupported, ["iterator \"ps\"", "map iterator \"m\""]);
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ pub mod attach;
 pub mod btf;
 pub mod buffer;
 pub mod elf;
+pub mod fetch;
 pub mod fields;
 pub mod inspect;
 mod load;
@@ -11,6 +12,8 @@ pub mod markers;
 pub mod object;
 pub mod params;
 mod print;
+pub mod schema;
+mod sources;
 pub mod tracer;
 
 use std::path::{Path, PathBuf};

@@ -2,26 +2,32 @@
 //!
 //! Nothing here needs privileges: the same is done to show a gadget's help as to run it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use libbpf_rs::{MapType, ObjectBuilder, OpenObject};
+use libbpf_rs::{MapType, ObjectBuilder, OpenMap, OpenObject};
 
 use super::attach::Section;
 use super::attach::uprobe::{SPECS_MAP, SpecLayout};
-use super::btf::{Btf, CoreRelocations, KernelBtf, TypeId};
+use super::btf::{Btf, CoreRelocations};
 use super::elf::{GadgetElf, Variable};
-use super::fields::{EnumValues, struct_fields};
-use super::markers::{MapClass, Markers};
+use super::fetch::schedule::DEFAULT_MAP_INTERVAL;
+use super::markers::{DeclaredMap, MapClass, Markers, Parts};
 use super::params::{EbpfParam, ParamOverride};
 use super::print;
-use crate::data::{Container, DataSource, Flow, NewField, RecordIds, Scalar, Settings, SourceType, Stream};
+use super::schema::SourceSchema;
+use super::sources::Sources;
+pub use super::sources::{IteratorSource, MapSource, TracerSource};
+use crate::data::Stream;
 use crate::metadata::config::Config;
-use crate::metadata::params::{Param, TypeHint};
+use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
 
 /// Prefix of the full names of an object's parameters.
 pub const PARAM_PREFIX: &str = "operator.oci.ebpf.";
+
+const FETCH_INTERVAL: &str = "map-fetch-interval";
+const FETCH_COUNT: &str = "map-fetch-count";
 
 /// One program of the object.
 #[derive(Clone, Debug)]
@@ -32,29 +38,10 @@ pub struct ProgramInfo {
     pub section: String,
     /// Where it is to be attached: what the configuration says, else the section.
     pub target: Section,
+    /// The map that it walks, if it is an iterator over a map's elements.
+    pub iterated_map: Option<String>,
     /// Whether the gadget can do without it, and which fields are then lost.
     pub optional: Option<Vec<String>>,
-}
-
-/// A tracer, registered as a data source.
-#[derive(Clone, Debug)]
-pub struct TracerSource {
-    /// Name of the map that carries the events.
-    pub map: String,
-    /// Index of the stream.
-    pub stream: usize,
-    /// The struct that an event begins with.
-    pub container: Container,
-}
-
-/// An enum field that gets a text field beside it.
-#[derive(Debug)]
-struct EnumField {
-    stream: usize,
-    source: crate::data::FieldId,
-    target: crate::data::FieldId,
-    values: EnumValues,
-    separator: String,
 }
 
 /// A gadget's object, analysed and registered.
@@ -66,8 +53,7 @@ pub struct EbpfObject {
     variables: BTreeMap<String, Variable>,
     relocations: CoreRelocations,
     programs: Vec<ProgramInfo>,
-    tracers: Vec<TracerSource>,
-    enums: Vec<EnumField>,
+    sources: Sources,
     asks_usdt_arguments: bool,
 }
 
@@ -81,21 +67,15 @@ impl EbpfObject {
         let elf = GadgetElf::parse(&bytes)?;
         let btf = Btf::parse(elf.btf)?;
         let open = open(&bytes, None)?;
-        let maps: HashMap<String, MapType> = open
-            .maps()
-            .map(|map| (map.name().to_string_lossy().into_owned(), map.map_type()))
-            .collect();
-        let class = |name: &str| {
-            maps.get(name).map(|map_type| {
-                let class = match map_type {
-                    MapType::RingBuf => MapClass::RingBuffer,
-                    MapType::PerfEventArray => MapClass::PerfEventArray,
-                    _ => MapClass::Other,
-                };
-                (class, format!("{map_type:?}"))
-            })
+        let text = |name: &std::ffi::OsStr| name.to_string_lossy().into_owned();
+        let parts = Parts {
+            maps: open.maps().map(|map| (text(map.name()), declared_map(&map))).collect(),
+            programs: open
+                .progs()
+                .map(|program| (text(program.name()), text(program.section())))
+                .collect(),
         };
-        let markers = Markers::discover(&btf, class).context("analyzing")?;
+        let markers = Markers::discover(&btf, &parts).context("analyzing")?;
         let programs = open
             .progs()
             .map(|program| {
@@ -103,6 +83,7 @@ impl EbpfObject {
                     &program.name().to_string_lossy(),
                     &program.section().to_string_lossy(),
                     config,
+                    &markers,
                 )
             })
             .collect();
@@ -118,105 +99,33 @@ impl EbpfObject {
         } else {
             CoreRelocations::parse(&btf, elf.btf_ext)?
         };
-        let mut object = Self {
+        let sources = Sources::register(&btf, &markers.sources, config, streams)?;
+        Ok(Self {
             bytes: Arc::clone(&bytes),
             params,
             variables: elf.variables.clone(),
             relocations,
             programs,
-            tracers: Vec::new(),
-            enums: Vec::new(),
-            asks_usdt_arguments: maps.contains_key(SPECS_MAP),
+            sources,
+            asks_usdt_arguments: parts.maps.contains_key(SPECS_MAP),
             markers,
-        };
-        object.register(&btf, config, streams)?;
-        Ok(object)
+        })
     }
 
-    fn register(&mut self, btf: &Btf<'_>, config: &Arc<Config>, streams: &mut Vec<Stream>) -> Result<()> {
-        let mut enums: HashMap<TypeId, EnumValues> = HashMap::new();
-        let mut enum_fields = Vec::new();
-        for tracer in &self.markers.tracers {
-            let settings = Arc::new(SourceSettings {
-                config: Arc::clone(config),
-                source: tracer.name.clone(),
-            });
-            let mut source = DataSource::new(&tracer.name, SourceType::Single, Some(settings));
-            let fields = struct_fields(btf, &tracer.event)?;
-            let first = source.len();
-            let container = source.add_static_fields(fields.size, &fields.fields)?;
-            let find = |tag: &str| {
-                source
-                    .with_tag(tag)
-                    .next()
-                    .map(|(_, field)| (field.offset(), field.size()))
-            };
-            let record = RecordIds {
-                mntns: find("type:gadget_mntns_id"),
-                timestamp: find("type:gadget_timestamp")
-                    .filter(|(_, size)| *size == 8)
-                    .map(|(offset, _)| offset),
-            };
-            self.tracers.push(TracerSource {
-                map: tracer.map.clone(),
-                stream: streams.len(),
-                container,
-            });
-            for (index, id) in &fields.enums {
-                if let Some(values) = EnumValues::read(btf, *id) {
-                    enums.insert(*id, values);
-                    enum_fields.push((streams.len(), first + index, *id));
-                }
-            }
-            streams.push(Stream {
-                record,
-                ..Stream::new(source)
-            });
-        }
-        if !enums.is_empty()
-            && let Some(kernel) = KernelBtf::running()?
-        {
-            EnumValues::prefer_kernel(&mut enums, &kernel.parse()?);
-        }
-        for (stream, index, id) in enum_fields {
-            let source = &mut streams[stream].source;
-            let Some(field) = source.fields().nth(index).map(|(id, _)| id) else {
-                continue;
-            };
-            if let Some(target) = add_text_field(source, field, "ebpf.formatter.enum")? {
-                let separator = source
-                    .get(field)
-                    .annotation("ebpf.formatter.bitfield.separator")
-                    .unwrap_or_default();
-                let separator = if separator.is_empty() { "|" } else { separator }.to_owned();
-                let values = enums[&id].clone();
-                self.enums.push(EnumField {
-                    stream,
-                    source: field,
-                    target,
-                    values,
-                    separator,
-                });
-            }
+    /// Takes over what the parameters say about the data sources: when map iterators are fetched.
+    pub fn configure(&mut self, values: &ParamValues, streams: &mut [Stream]) -> Result<()> {
+        let value = |key: &str| values.get(&format!("{PARAM_PREFIX}{key}")).unwrap_or_default();
+        self.sources
+            .schedule_maps(value(FETCH_INTERVAL), value(FETCH_COUNT), streams)?;
+        for map in &self.sources.maps {
+            map.schedule.check_map(streams[map.stream].source.name())?;
         }
         Ok(())
     }
 
     /// Subscribes the conversions of enums to text at `priority`.
     pub fn prepare(&mut self, streams: &mut [Stream], priority: i32) {
-        for field in self.enums.drain(..) {
-            let stream = &mut streams[field.stream];
-            if !stream.demand.wants(field.target) {
-                continue;
-            }
-            let source = stream.source.accessor(field.source);
-            let target = stream.source.accessor(field.target);
-            stream.pipeline.subscribe(priority, move |element| {
-                let value = source.bits(element);
-                target.write(element, |out| field.values.format(value, &field.separator, out));
-                Ok(Flow::Continue)
-            });
-        }
+        self.sources.enums.prepare(streams, priority);
     }
 
     /// The parameters, with their prefix.
@@ -232,6 +141,7 @@ impl EbpfObject {
                 .tag("group:eBPF")
         };
         own.chain([trace_pipe])
+            .chain(fetch_params(!self.sources.maps.is_empty()))
             .map(|mut param| {
                 param.prefix = PARAM_PREFIX.to_owned();
                 param
@@ -244,9 +154,53 @@ impl EbpfObject {
         &self.programs
     }
 
+    /// Where the programs are attached: their sections, and the targets that the configuration says instead.
+    pub fn attached_to(&self) -> impl Iterator<Item = String> {
+        self.programs.iter().flat_map(|program| {
+            let target = match &program.target {
+                Section::Kprobe { symbol, .. } => symbol.clone(),
+                Section::Tracepoint { group, name } => format!("tracepoint/{group}/{name}"),
+                Section::RawTracepoint { name } => format!("raw_tp/{name}"),
+                Section::Tracing { family, target } => format!("{family}/{target}"),
+                Section::KprobeMulti { pattern, .. } => pattern.clone(),
+                Section::Ksyscall { name, .. } => name.clone(),
+                _ => String::new(),
+            };
+            [program.section.clone(), target]
+        })
+    }
+
     /// The tracers in declaration order.
     pub fn tracers(&self) -> &[TracerSource] {
-        &self.tracers
+        &self.sources.tracers
+    }
+
+    /// The iterators in declaration order.
+    pub fn iterators(&self) -> &[IteratorSource] {
+        &self.sources.iterators
+    }
+
+    /// The map iterators in declaration order.
+    pub fn map_iterators(&self) -> &[MapSource] {
+        &self.sources.maps
+    }
+
+    /// The indices of the streams that are arrays.
+    pub fn arrays(&self) -> impl Iterator<Item = usize> {
+        let iterators = self.sources.iterators.iter().map(|source| source.stream);
+        iterators.chain(self.sources.maps.iter().map(|source| source.stream))
+    }
+
+    /// Whether there are programs that see one network namespace at a time.
+    pub fn visits_network_namespaces(&self) -> bool {
+        self.programs
+            .iter()
+            .any(|program| matches!(program.target, Section::Iter { kind } if kind.is_per_network_namespace()))
+    }
+
+    /// What is needed to understand the records of the tracers, in the order of their streams.
+    pub fn schemas(&self) -> &[SourceSchema] {
+        &self.sources.schemas
     }
 
     /// Whether the object can be restricted to mount namespaces.
@@ -292,6 +246,31 @@ impl EbpfObject {
     }
 }
 
+/// When map iterators are fetched.
+fn fetch_params(has_maps: bool) -> impl Iterator<Item = Param> {
+    let params = has_maps.then(|| {
+        [
+            Param {
+                title: "Map fetch interval".to_owned(),
+                ..Param::new(FETCH_INTERVAL)
+                    .type_hint(TypeHint::String)
+                    .default_value(DEFAULT_MAP_INTERVAL)
+                    .description("interval in which to iterate over maps")
+                    .tag("group:Data Collection")
+            },
+            Param {
+                title: "Map fetch count".to_owned(),
+                ..Param::new(FETCH_COUNT)
+                    .type_hint(TypeHint::PlainInt)
+                    .default_value("0")
+                    .description("number of map fetch cycles - use 0 for unlimited")
+                    .tag("group:Data Collection")
+            },
+        ]
+    });
+    params.into_iter().flatten()
+}
+
 /// Opens the object with libbpf; nothing is loaded yet. `custom_btf` is the path of the BTF to relocate against.
 pub(super) fn open(bytes: &[u8], custom_btf: Option<&str>) -> Result<OpenObject> {
     let (result, log) = print::capture(|| {
@@ -310,7 +289,22 @@ pub(super) fn open(bytes: &[u8], custom_btf: Option<&str>) -> Result<OpenObject>
     })
 }
 
-fn program_info(name: &str, section: &str, config: &Config) -> ProgramInfo {
+fn declared_map(map: &OpenMap<'_>) -> DeclaredMap {
+    let map_type = map.map_type();
+    DeclaredMap {
+        class: match map_type {
+            MapType::RingBuf => MapClass::RingBuffer,
+            MapType::PerfEventArray => MapClass::PerfEventArray,
+            MapType::Hash => MapClass::Hash,
+            _ => MapClass::Other,
+        },
+        type_name: format!("{map_type:?}"),
+        key_size: map.key_size(),
+        value_size: map.value_size(),
+    }
+}
+
+fn program_info(name: &str, section: &str, config: &Config, markers: &Markers) -> ProgramInfo {
     let setting = |key: &str| format!("programs.{name}.{key}");
     let attach_to = config
         .get_str(&setting("attach_to"))
@@ -322,6 +316,11 @@ fn program_info(name: &str, section: &str, config: &Config) -> ProgramInfo {
         name: name.to_owned(),
         section: section.to_owned(),
         target: Section::parse(section, attach_to.as_deref(), config),
+        iterated_map: markers
+            .iterated_maps
+            .iter()
+            .find(|(program, _)| program == name)
+            .map(|(_, map)| map.clone()),
         optional,
     }
 }
@@ -335,56 +334,5 @@ fn param_override(config: &Config, variable: &str) -> ParamOverride {
         key: text("key"),
         default: text("defaultvalue"),
         description: text("description"),
-    }
-}
-
-/// Adds the text field of a raw field and hides the raw one. The name is what `annotation` says, else the raw name without
-/// `_raw`; without either there is none.
-fn add_text_field(
-    source: &mut DataSource,
-    raw: crate::data::FieldId,
-    annotation: &str,
-) -> Result<Option<crate::data::FieldId>> {
-    let field = source.get(raw);
-    let name = field
-        .annotation(annotation)
-        .or_else(|| field.name().strip_suffix("_raw"))
-        .map(str::to_owned);
-    let full_name = field.full_name().to_owned();
-    source.set_hidden(raw, true, false);
-    match name {
-        Some(name) => source.add_sibling(raw, NewField::new(name, Scalar::String)).map(Some),
-        None => {
-            tracing::warn!("field {full_name:?}: neither {annotation:?} annotation nor '_raw' suffix found");
-            Ok(None)
-        }
-    }
-}
-
-/// What the configuration says about one data source.
-#[derive(Debug)]
-struct SourceSettings {
-    config: Arc<Config>,
-    source: String,
-}
-
-impl Settings for SourceSettings {
-    fn annotations(&self) -> crate::data::Annotations {
-        self.config
-            .strings_map(&format!("datasources.{}.annotations", self.source))
-    }
-
-    fn tags(&self) -> Vec<String> {
-        self.config.strings(&format!("datasources.{}.tags", self.source))
-    }
-
-    fn field(&self, full_name: &str) -> Option<crate::data::FieldSettings> {
-        let said = self
-            .config
-            .sub(&format!("datasources.{}.fields.{full_name}", self.source))?;
-        Some(crate::data::FieldSettings {
-            tags: said.strings("tags"),
-            annotations: said.strings_map("annotations"),
-        })
     }
 }

@@ -1,7 +1,4 @@
-//! Tracers: one thread that takes records from a buffer and sends them through the pipeline of their data source.
-//!
-//! A record is copied once, into an element that is reused. Before that a [`Gate`] may drop it, or hold it back until it is
-//! known whose it is.
+//! Tracers: one thread that takes records from a buffer and hands them to the [inlet](Inlet) of their data source.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +14,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::buffer::drain::{Served, drain, drain_rest};
 use super::buffer::{BufferSettings, Reader, reader};
 use super::load::LossCounter;
-use crate::data::{Element, Emitter, Gate, LossPlace, Verdict};
+use crate::data::{Emitter, Gate, Inlet, Tap};
 use crate::stop::StopSignal;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -40,6 +37,8 @@ pub struct TracerSetup {
     pub lost_reservations: Option<LossCounter>,
     /// Decides about raw records, if something has to.
     pub gate: Option<Box<dyn Gate>>,
+    /// Gets every raw record, if something wants to.
+    pub tap: Option<Box<dyn Tap>>,
     /// Told when the run cannot go on.
     pub stop: StopSignal,
     /// Byte offset of the 8-byte boot-time timestamp in a record, if there is one.
@@ -56,6 +55,8 @@ pub struct Finished {
     pub emitter: Emitter,
     /// What decided about its records.
     pub gate: Option<Box<dyn Gate>>,
+    /// What got its records.
+    pub tap: Option<Box<dyn Tap>>,
 }
 
 impl std::fmt::Debug for TracerSetup {
@@ -160,20 +161,11 @@ fn run(
         }));
     }
     let flow = Rc::new(RefCell::new(EventFlow {
-        element: setup.emitter.element(),
-        accounted: Accounted {
-            // What a gate gave up under another tracer is counted already.
-            held: gate.as_ref().map_or(0, |gate| gate.lost()),
-            ..Accounted::default()
-        },
-        emitter: setup.emitter,
-        gate,
+        inlet: Inlet::new(setup.emitter, gate, setup.tap),
         lost_reservations: setup.lost_reservations,
         timestamp: setup.timestamp,
         not_before: setup.not_before,
         shared: Arc::clone(shared),
-        events: 0,
-        failed: 0,
     }));
     let records = Rc::clone(&flow);
     let stop = setup.stop.clone();
@@ -212,11 +204,11 @@ fn run(
 fn finish(reader: &mut dyn Reader, served: &mut Worker) -> Result<()> {
     drain_rest(reader, served)?;
     let deadline = std::time::Instant::now() + FINAL_WAIT;
-    while served.flow.borrow().holds() && std::time::Instant::now() < deadline {
+    while served.flow.borrow().inlet.holds() && std::time::Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
         served.periodic()?;
     }
-    served.flow.borrow_mut().release(true);
+    served.flow.borrow_mut().inlet.release(true);
     served.pause(reader.lost())
 }
 
@@ -227,55 +219,20 @@ fn wait_until_finished(shared: &Shared) {
     }
 }
 
-/// The way of a record: gate, element, pipeline.
+/// What the tracer's thread does with records.
 struct EventFlow {
-    element: Element,
-    emitter: Emitter,
-    gate: Option<Box<dyn Gate>>,
+    inlet: Inlet,
     lost_reservations: Option<LossCounter>,
     timestamp: Option<usize>,
     not_before: u64,
     shared: Arc<Shared>,
-    events: u64,
-    failed: u64,
-    accounted: Accounted,
-}
-
-/// How much of each loss has been counted for the data source.
-#[derive(Debug, Default)]
-struct Accounted {
-    buffer: u64,
-    held: u64,
-    failed: u64,
 }
 
 impl EventFlow {
     #[inline]
     fn record(&mut self, record: &[u8]) {
-        if self.is_another_tracers(record) {
-            return;
-        }
-        if let Some(gate) = &mut self.gate {
-            match gate.admit(record) {
-                Verdict::Pass if gate.holds() => self.release(false),
-                Verdict::Pass => {}
-                Verdict::Drop | Verdict::Held => return,
-            }
-        }
-        self.emit(record);
-    }
-
-    #[inline]
-    fn emit(&mut self, record: &[u8]) {
-        self.events += 1;
-        self.element.reset(self.emitter.layout(), record);
-        if let Err(error) = self.emitter.emit(&mut self.element) {
-            self.failed += 1;
-            if self.failed == 1 {
-                tracing::warn!(
-                    "error processing event: {error} (said once; the number of such events follows at the end)"
-                );
-            }
+        if !self.is_another_tracers(record) {
+            self.inlet.record(record);
         }
     }
 
@@ -293,44 +250,25 @@ impl EventFlow {
         at != 0 && (at < self.not_before || (not_after != 0 && at >= not_after))
     }
 
-    /// Counts what was lost since the last time, and tells those who want to know where it was. `lost_in_buffer` is what the
-    /// reader of the buffer was told of.
+    /// Counts what was lost since the last time. `lost_in_buffer` is what the reader of the buffer was told of.
     fn account(&mut self, lost_in_buffer: u64) -> Result<()> {
         let reservations = self.lost_reservations.as_ref().map_or(0, LossCounter::read);
-        let Accounted { buffer, held, failed } = &mut self.accounted;
-        for (place, total, accounted) in [
-            (LossPlace::Buffer, lost_in_buffer.saturating_add(reservations), buffer),
-            (LossPlace::Held, self.gate.as_ref().map_or(0, |gate| gate.lost()), held),
-            (LossPlace::Failed, self.failed, failed),
-        ] {
-            let new = total.saturating_sub(*accounted);
-            if new > 0 {
-                *accounted = total;
-                self.emitter.losses().add(place, new);
-                self.emitter.lose(place, new)?;
-            }
-        }
-        Ok(())
+        self.inlet.account(lost_in_buffer.saturating_add(reservations))
     }
 
     fn finish(&mut self, lost_in_buffer: u64) -> Finished {
         // Whoever wants to know of losses was told by the last pause, unless the run fails, which is said elsewhere.
         let _ = self.account(lost_in_buffer);
+        let nothing = Inlet::new(Emitter::default(), None, None);
+        let inlet = std::mem::replace(&mut self.inlet, nothing);
+        let events = inlet.events();
+        let (emitter, gate, tap) = inlet.into_parts();
         Finished {
-            events: self.events,
-            emitter: std::mem::take(&mut self.emitter),
-            gate: self.gate.take(),
+            events,
+            emitter,
+            gate,
+            tap,
         }
-    }
-
-    fn release(&mut self, last: bool) {
-        let Some(mut gate) = self.gate.take() else { return };
-        gate.release(last, &mut |record| self.emit(record));
-        self.gate = Some(gate);
-    }
-
-    fn holds(&self) -> bool {
-        self.gate.as_ref().is_some_and(|gate| gate.holds())
     }
 }
 
@@ -342,22 +280,22 @@ struct Worker {
 impl Served for Worker {
     fn pause(&mut self, lost_in_buffer: u64) -> Result<()> {
         let mut flow = self.flow.borrow_mut();
-        self.shared.events.store(flow.events, Ordering::Relaxed);
+        self.shared.events.store(flow.inlet.events(), Ordering::Relaxed);
         // Asking the kernel for its counter costs more than an event.
-        if flow.emitter.watches_losses() {
+        if flow.inlet.has_tap() || flow.inlet.emitter().watches_losses() {
             flow.account(lost_in_buffer)?;
         }
-        flow.emitter.flush()
+        flow.inlet.emitter().flush()
     }
 
     fn idle_interval(&self) -> Option<Duration> {
-        self.flow.borrow().holds().then_some(HELD_INTERVAL)
+        self.flow.borrow().inlet.holds().then_some(HELD_INTERVAL)
     }
 
     fn periodic(&mut self) -> Result<()> {
         let mut flow = self.flow.borrow_mut();
-        if flow.holds() {
-            flow.release(false);
+        if flow.inlet.holds() {
+            flow.inlet.release(false);
         }
         Ok(())
     }

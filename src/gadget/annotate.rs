@@ -49,6 +49,7 @@ mod tests {
         Ok(config)
     }
 
+    /// With acceptance check C4 of the data specification.
     #[test]
     fn sets_annotations_of_sources_and_fields() {
         for (annotation, path, key, value) in [
@@ -67,6 +68,8 @@ mod tests {
             ),
             ("source:foo=bar=baz", "datasources.source.annotations", "foo", "bar=baz"),
             ("source:foo=b:a:r", "datasources.source.annotations", "foo", "b:a:r"),
+            ("e:a=b:c", "datasources.e.annotations", "a", "b:c"),
+            ("source:Foo=Bar", "datasources.source.annotations", "foo", "Bar"),
             ("source:foo=", "datasources.source.annotations", "foo", ""),
             (
                 "events.proc.comm:columns.width=8",
@@ -85,9 +88,11 @@ mod tests {
         assert!(annotated("").unwrap().is_empty());
     }
 
+    /// With acceptance check C3 of the data specification.
     #[test]
     fn says_what_is_wrong() {
         for (annotation, expected) in [
+            ("events", "must be in subject:assignment format"),
             ("foo=bar", "must be in subject:assignment format"),
             ("a:b:foo=bar", "must be in subject:assignment format"),
             ("source:abc", "must contain a key=value pair"),

@@ -20,46 +20,78 @@
 //! ```
 
 mod annotate;
+mod custom;
+mod record;
 mod run;
+#[cfg(test)]
+mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 
 pub use annotate::annotate;
+use custom::Custom;
 pub use run::{Loss, Report, Running};
 
-use crate::containers::{Collection, CollectionOptions};
+use crate::containers::{Collection, CollectionOptions, Host};
 use crate::data::{DataSource, Element, Flow};
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::object::EbpfObject;
 use crate::image::GadgetImage;
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues};
+use crate::operators::cgroup::Cgroups;
+use crate::operators::env::Environment;
+use crate::operators::filter::{Filter, KernelSide};
 use crate::operators::formatters::Formatters;
-use crate::operators::local_manager::{ContainerSource, KernelSide, LocalManager};
+use crate::operators::include_self::OwnEvents;
+use crate::operators::limiter::Limiter;
+use crate::operators::local_manager::{self, ContainerNeeds, ContainerSource, LocalManager};
+use crate::operators::process::Processes;
+use crate::operators::sort::Sort;
 use crate::operators::uidgid::UidGidResolver;
 use crate::operators::ustack::UserStacks;
 use crate::operators::{Context, Instance, priority};
+use crate::recording::{Player, RecordFile, Recording};
 use crate::stop::StopSignal;
 use crate::{Error, Result, ResultExt};
 
-/// Makes a [`Gadget`] of an image.
+/// Makes a [`Gadget`] of an image or of a recording.
 #[derive(Debug)]
 pub struct GadgetBuilder<'i> {
-    image: &'i GadgetImage,
+    origin: Origin<'i>,
     annotations: Vec<String>,
+    values: ParamValues,
+    environment: Vec<String>,
     containers: Option<ContainerSource>,
+    host_files: Option<Host>,
     buffers: BufferSettings,
     host: bool,
+}
+
+/// What a gadget is made of.
+#[derive(Debug)]
+enum Origin<'i> {
+    Image(&'i GadgetImage),
+    Recording(Box<Recording>),
 }
 
 /// A gadget that is instantiated: data sources and parameters are known, nothing is in the kernel.
 pub struct Gadget {
     context: Context,
     object: Option<EbpfObject>,
+    /// In place of an object: where records come from.
+    player: Option<Box<Player>>,
+    about: record::About,
+    record_to: Option<RecordFile>,
+    containers: ContainerSource,
     instances: Vec<Box<dyn Instance>>,
+    custom: Custom,
     defaults: Config,
     values: ParamValues,
     buffers: BufferSettings,
+    /// The id that the kernel's programs see this process by, if it can be known.
+    own_pid: Option<u32>,
 }
 
 impl std::fmt::Debug for Gadget {
@@ -70,11 +102,48 @@ impl std::fmt::Debug for Gadget {
     }
 }
 
-impl GadgetBuilder<'_> {
+impl<'i> GadgetBuilder<'i> {
+    fn new(origin: Origin<'i>) -> Self {
+        Self {
+            origin,
+            annotations: Vec::new(),
+            values: ParamValues::new(),
+            environment: Vec::new(),
+            containers: None,
+            host_files: None,
+            buffers: BufferSettings::default(),
+            host: false,
+        }
+    }
+
     /// Lays annotations over the metadata; see [`annotate`].
     #[must_use]
     pub fn annotate(mut self, annotations: impl IntoIterator<Item = String>) -> Self {
         self.annotations.extend(annotations);
+        self
+    }
+
+    /// Gives values of parameters, by full name. Those of custom parameters can only be given here, since the metadata depends on
+    /// them: without a value the metadata stays as it is.
+    #[must_use]
+    pub fn values(mut self, values: &ParamValues) -> Self {
+        for (name, value) in values.iter() {
+            self.values.set(name, value);
+        }
+        self
+    }
+
+    /// Lets the gadget see these environment variables of this process.
+    #[must_use]
+    pub fn environment(mut self, allowed: impl IntoIterator<Item = String>) -> Self {
+        self.environment.extend(allowed);
+        self
+    }
+
+    /// Where the host's files are; `$HOST_ROOT` or `/` if this is not said.
+    #[must_use]
+    pub fn host_files(mut self, host: Host) -> Self {
+        self.host_files = Some(host);
         self
     }
 
@@ -101,60 +170,103 @@ impl GadgetBuilder<'_> {
 
     /// Instantiates the gadget.
     pub fn build(self) -> Result<Gadget> {
-        let mut config = Config::parse(self.image.metadata())
+        let about = record::About::of(&self.origin, &self.annotations);
+        let mut config = Config::parse(&about.metadata)
             .context("unmarshalling metadata")
             .context("setting metadata")?;
-        annotate(&mut config, &self.annotations)?;
+        let mut values = self.values;
+        if let Origin::Recording(recording) = &self.origin {
+            // What the gadget was made of is settled.
+            for (name, value) in &recording.head().params {
+                if name.starts_with(crate::metadata::custom::PREFIX) {
+                    values.set(name, value);
+                }
+            }
+        }
+        let custom = Custom::apply(&mut config, &values).context("setting metadata")?;
+        annotate(&mut config, &about.annotations)?;
         let config = Arc::new(config);
+        let host_files = self.host_files.unwrap_or_else(Host::from_env);
         let mut context = Context {
             config: Arc::clone(&config),
             ..Context::default()
         };
-        let mut objects = self.image.ebpf();
-        let object = match objects.next() {
-            None => None,
-            Some(bytes) => Some(EbpfObject::instantiate(bytes.into(), &config, &mut context.streams)?),
+        let (own_pid, rewrites_records) = match &self.origin {
+            Origin::Image(image) => (own_pid(&host_files), image.wasm().is_some()),
+            Origin::Recording(recording) => (recording.head().host.own_pid, false),
         };
-        if objects.next().is_some() {
-            return Err(Error::unsupported(
-                "images with several eBPF layers are not supported by this version of ig",
-            ));
-        }
-        if self.image.wasm().is_some() {
-            tracing::warn!(
-                "this version of ig does not run wasm: the gadget's wasm layer is skipped, and what it computes is missing"
-            );
-        }
-        let filters_mntns = object.as_ref().is_some_and(EbpfObject::filters_mntns);
-        let containers = match self.containers {
-            Some(source) => source,
-            None => match Collection::start(CollectionOptions::default()) {
-                Ok(collection) => ContainerSource::Collection(collection),
-                Err(error) => ContainerSource::Unavailable(error.to_string()),
-            },
+        let (object, player, containers) = match self.origin {
+            Origin::Image(image) => {
+                let object = instantiate(image, &config, &mut context)?;
+                let containers = self.containers.unwrap_or_else(start_collection);
+                (object, None, containers)
+            }
+            Origin::Recording(recording) => {
+                let player = Player::instantiate(*recording, &config, &mut context)?;
+                // Selected are the containers that the run selected, until somebody says otherwise.
+                let params = &player.recording.head().params;
+                let chosen = params
+                    .iter()
+                    .filter(|(name, _)| name.starts_with(local_manager::PARAM_PREFIX));
+                chosen.for_each(|(name, value)| values.set(name, value));
+                let containers = self.containers.unwrap_or_else(|| player.containers());
+                (None, Some(Box::new(player)), containers)
+            }
         };
+        let filters_mntns = match &player {
+            Some(player) => player.recording.head().filters_mntns,
+            None => object.as_ref().is_some_and(EbpfObject::filters_mntns),
+        };
+        let visits_netns = object.as_ref().is_some_and(EbpfObject::visits_network_namespaces);
         let mut instances: Vec<Box<dyn Instance>> = Vec::new();
-        let attaches = object.as_ref().is_some_and(EbpfObject::attaches_in_places);
-        let kernel_side = KernelSide {
+        if player.is_none() {
+            let processes = Processes::instantiate(&mut context, &host_files)?;
+            instances.extend(processes.map(|instance| Box::new(instance) as Box<dyn Instance>));
+            let cgroups = Cgroups::instantiate(&mut context, &host_files)?;
+            instances.extend(cgroups.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        }
+        let needs = ContainerNeeds {
             filters: filters_mntns,
-            attaches,
+            visits_netns,
+            attaches: object.as_ref().is_some_and(EbpfObject::attaches_in_places),
         };
-        let local_manager = LocalManager::instantiate(&mut context, containers, kernel_side)?;
+        let local_manager = LocalManager::instantiate(&mut context, containers.clone(), needs)?;
         instances.extend(local_manager.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let formatters = Formatters::instantiate(&mut context)?;
         instances.extend(formatters.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let environment = Environment::instantiate(&mut context, &self.environment)?;
+        instances.extend(environment.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let uid_gid = UidGidResolver::instantiate(&mut context)?;
         instances.extend(uid_gid.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let stacks = UserStacks::instantiate(&mut context)?;
         instances.extend(stacks.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let sort = Sort::instantiate(&mut context);
+        instances.extend(sort.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let limiter = Limiter::instantiate(&mut context);
+        instances.extend(limiter.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        // Last, because whatever data source there is then can be filtered.
+        let kernel = KernelSide {
+            filters_mntns,
+            attached_to: object.iter().flat_map(EbpfObject::attached_to).collect(),
+            rewrites_records,
+        };
+        instances.push(Box::new(Filter::instantiate(&mut context, kernel)));
+        instances.push(Box::new(OwnEvents));
         let mut gadget = Gadget {
             context,
             object,
+            player,
+            about,
+            record_to: None,
+            containers,
             instances,
+            custom,
             defaults: config.sub("paramdefaults").cloned().unwrap_or_default(),
-            values: ParamValues::new(),
+            values,
             buffers: self.buffers,
+            own_pid,
         };
+        gadget.set_include_self(false);
         if self.host {
             gadget.set_param("host", "true")?;
         }
@@ -162,23 +274,57 @@ impl GadgetBuilder<'_> {
     }
 }
 
+/// The image's object, if it has one.
+fn instantiate(image: &GadgetImage, config: &Arc<Config>, context: &mut Context) -> Result<Option<EbpfObject>> {
+    let mut objects = image.ebpf();
+    let object = match objects.next() {
+        None => None,
+        Some(bytes) => Some(EbpfObject::instantiate(bytes.into(), config, &mut context.streams)?),
+    };
+    if objects.next().is_some() {
+        return Err(Error::unsupported(
+            "images with several eBPF layers are not supported by this version of ig",
+        ));
+    }
+    if image.wasm().is_some() {
+        tracing::warn!(
+            "this version of ig does not run wasm: the gadget's wasm layer is skipped, and what it computes is missing"
+        );
+    }
+    Ok(object)
+}
+
+fn start_collection() -> ContainerSource {
+    match Collection::start(CollectionOptions::default()) {
+        Ok(collection) => ContainerSource::Collection(collection),
+        Err(error) => ContainerSource::Unavailable(error.to_string()),
+    }
+}
+
 impl Gadget {
     /// Starts making a gadget of an image.
     pub fn builder(image: &GadgetImage) -> GadgetBuilder<'_> {
-        GadgetBuilder {
-            image,
-            annotations: Vec::new(),
-            containers: None,
-            buffers: BufferSettings::default(),
-            host: false,
-        }
+        GadgetBuilder::new(Origin::Image(image))
     }
 
-    /// All parameters with their prefixes and defaults: the object's, then the operators' in the order of their priority.
+    /// Starts making a gadget whose records come from a recording. Needs neither kernel nor privileges. The run ends by itself
+    /// when everything has been replayed. Containers are selected as they were, until a parameter says otherwise.
+    pub fn replay(recording: Recording) -> GadgetBuilder<'static> {
+        GadgetBuilder::new(Origin::Recording(Box::new(recording)))
+    }
+
+    /// Records the raw events of the run to `path`; see [`RecordFile::create`] for what may be there.
+    pub fn record(&mut self, path: &Path) -> Result<()> {
+        self.record_to = Some(RecordFile::create(path)?);
+        Ok(())
+    }
+
+    /// All parameters with their prefixes and defaults: the gadget's custom ones, the object's, then the operators' in the order of their priority.
     pub fn params(&self) -> Vec<Param> {
         let object = self.object.iter().flat_map(EbpfObject::params);
         let instances = self.instances.iter().flat_map(|instance| instance.params());
-        let mut params: Vec<Param> = object.chain(instances).collect();
+        let custom = self.custom.params.params().cloned();
+        let mut params: Vec<Param> = custom.chain(object).chain(instances).collect();
         for param in &mut params {
             if let Some(default) = self.defaults.get_str(&param.full_name().to_lowercase()) {
                 param.default = default.into_owned();
@@ -200,11 +346,26 @@ impl Gadget {
             })
             .ok_or_else(|| Error::not_found(format!("the gadget has no parameter {name:?}")))?;
         param.validate(value)?;
+        if param.prefix == crate::metadata::custom::PREFIX {
+            return Err(Error::invalid(format!(
+                "the metadata depends on parameter {:?}, so its value must be known when the gadget is built",
+                param.full_name()
+            )));
+        }
         self.values.set(param.full_name(), value);
         Ok(())
     }
 
-    /// Sets many parameters by their full names. Names of other operators are ignored.
+    /// Whether the metadata would be different if the gadget had been built with `values`, so that it must be built anew.
+    ///
+    /// # Errors
+    ///
+    /// That of a custom parameter's patch.
+    pub fn depends_on(&self, values: &ParamValues) -> Result<bool> {
+        self.custom.depends_on(values)
+    }
+
+    /// Sets many parameters by their full names. Names of other operators, and values of custom parameters, are ignored.
     pub fn set_values(&mut self, values: &ParamValues) {
         for (name, value) in values.iter() {
             self.values.set(name, value);
@@ -214,6 +375,12 @@ impl Gadget {
     /// Sets kind and size of event buffers.
     pub fn set_buffers(&mut self, settings: BufferSettings) {
         self.buffers = settings;
+    }
+
+    /// Whether events of this very process are events like any other; by default they are left out, so that a gadget does not
+    /// show the work of showing it.
+    pub fn set_include_self(&mut self, include: bool) {
+        self.context.own_pid = self.own_pid.filter(|_| !include);
     }
 
     /// The data sources that are referenced, in order of registration.
@@ -267,6 +434,12 @@ impl Gadget {
         });
         Ok(())
     }
+}
+
+fn own_pid(host: &Host) -> Option<u32> {
+    host.own_pid()
+        .inspect_err(|error| tracing::debug!("events of our own cannot be told from others: {error}"))
+        .ok()
 }
 
 type EventFn = Box<dyn FnMut(&Element) + Send>;

@@ -1,20 +1,24 @@
 //! Running a gadget: prepare, load, attach; wait; detach, drain, stop.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
 use super::Gadget;
+use super::record::ActiveRecording;
 use crate::containers::{Follower, Places};
-use crate::data::{Emitter, Gate, LossPlace, Losses};
+use crate::data::{Emitter, Gate, Inlet, LossPlace, Losses, Stream, Tap};
 use crate::ebpf::buffer::BufferSettings;
-use crate::ebpf::object::EbpfObject;
+use crate::ebpf::fetch::schedule::Schedule;
+use crate::ebpf::fetch::{Fetcher, FetcherSetup, IteratorProgram, IteratorReader, MapDrain, Source};
+use crate::ebpf::object::{EbpfObject, IteratorSource};
 use crate::ebpf::tracer::{Tracer, TracerSetup};
 use crate::ebpf::{LoadOptions, Loaded};
 use crate::metadata::params::ParamValues;
-use crate::operators::{Explanation, Instance, KernelFilter, priority};
+use crate::operators::{Context, Explanation, Instance, KernelFilter, NetworkNamespaces, priority};
+use crate::recording::{Player, Playing, Recorded};
 use crate::stop::StopSignal;
 use crate::{Result, ResultExt};
 
@@ -24,6 +28,8 @@ const FILTER_CHECK: Duration = Duration::from_millis(500);
 /// A gadget that runs. It is detached when this is dropped; [`stop`](Self::stop) also says how it went.
 pub struct Running {
     kernel: Option<KernelSide>,
+    playing: Option<Playing>,
+    recording: Option<ActiveRecording>,
     instances: Vec<Box<dyn Instance>>,
     stop: StopSignal,
     /// Events of tracers that have ended.
@@ -38,10 +44,13 @@ struct KernelSide {
     follower: Option<Follower>,
     loaded: Loaded,
     tracers: Vec<RunningTracer>,
+    /// Those of the object's iterators, then those of its map iterators.
+    fetchers: Vec<Fetcher>,
     object: EbpfObject,
     values: ParamValues,
     buffers: BufferSettings,
     filter: Option<KernelFilter>,
+    namespaces: Option<NetworkNamespaces>,
     places: Places,
 }
 
@@ -76,6 +85,7 @@ pub struct Loss {
 pub struct Report {
     losses: Vec<Loss>,
     events: u64,
+    recorded: Option<Recorded>,
 }
 
 impl Report {
@@ -93,6 +103,11 @@ impl Report {
     pub fn events(&self) -> u64 {
         self.events
     }
+
+    /// What was recorded, if anything was to be.
+    pub fn recorded(&self) -> Option<&Recorded> {
+        self.recorded.as_ref()
+    }
 }
 
 impl Gadget {
@@ -101,6 +116,11 @@ impl Gadget {
         self.settle()?;
         if let Some(object) = &mut self.object {
             object.prepare(&mut self.context.streams, priority::subscription::EBPF);
+        }
+        if let Some(player) = &mut self.player {
+            player
+                .texts
+                .prepare(&mut self.context.streams, priority::subscription::EBPF);
         }
         for instance in &mut self.instances {
             let name = instance.name();
@@ -131,6 +151,9 @@ impl Gadget {
         for instance in self.instances.iter_mut().rev() {
             instance.adjust(&mut self.values, &params, &mut self.context)?;
         }
+        if let Some(object) = &mut self.object {
+            object.configure(&self.values, &mut self.context.streams)?;
+        }
         for instance in &mut self.instances {
             instance.configure(&self.values, &mut self.context)?;
         }
@@ -143,66 +166,55 @@ impl Gadget {
         Ok(())
     }
 
+    /// Loads, starts, attaches. What was started before something failed is stopped again.
     fn launch(self) -> Result<Running> {
         let Gadget {
             mut context,
             object,
-            mut instances,
+            player,
+            about,
+            record_to,
+            containers,
+            instances,
             values,
             buffers,
             ..
         } = self;
-        let in_ebpf = || "starting operator \"ebpf\"";
-        let stop = context.stop.clone();
-        let mut kernel = None;
-        if let Some(object) = object {
-            let filter = context.mntns_filter.take();
-            let loaded = load(&object, &values, filter.as_ref(), buffers).with_context(in_ebpf)?;
-            let mut tracers = Vec::new();
-            for tracer in object.tracers() {
-                let stream = &mut context.streams[tracer.stream];
-                let start = StartTracer {
-                    source: stream.source.name().to_owned(),
-                    map: tracer.map.clone(),
-                    timestamp: stream.record.timestamp,
-                    emitter: stream.emitter(),
-                    gate: stream.gate.take(),
-                    not_before: 0,
-                };
-                tracers.push(start.on(&loaded, buffers, &stop).with_context(in_ebpf)?);
-            }
-            kernel = Some(KernelSide {
-                follower: None,
-                loaded,
-                tracers,
-                object,
-                values,
-                buffers,
-                filter,
-                places: context.places.take().unwrap_or_default(),
-            });
-        }
-        for instance in &mut instances {
-            let name = instance.name();
-            instance
-                .start(&mut context)
-                .with_context(|| format!("starting operator {name:?}"))?;
-        }
-        if let Some(kernel) = &mut kernel {
-            kernel.follower = attach(&mut kernel.loaded, &kernel.places).with_context(in_ebpf)?;
-        }
+        let recording = match record_to {
+            Some(file) => Some(ActiveRecording::begin(
+                file,
+                about,
+                object.as_ref(),
+                &values,
+                &containers,
+                &mut context,
+            )?),
+            None => None,
+        };
         let losses = context
             .streams
             .iter()
             .map(|stream| (stream.source.name().to_owned(), Arc::clone(&stream.losses)))
             .collect();
-        Ok(Running {
-            kernel,
-            instances,
-            stop,
+        let mut running = Running {
+            kernel: None,
+            playing: None,
+            recording,
+            instances: Vec::with_capacity(instances.len()),
+            stop: context.stop.clone(),
             events: 0,
             losses,
-        })
+        };
+        match running.launch(object, player, instances, &mut context, values, buffers) {
+            Ok(()) => Ok(running),
+            Err(error) => {
+                // The first error is the one that matters.
+                if let Err(also) = running.end() {
+                    tracing::debug!("after a failed start: {also}");
+                }
+                Err(error)
+            }
+        }
     }
 }
 
@@ -211,12 +223,15 @@ fn load(
     values: &ParamValues,
     filter: Option<&KernelFilter>,
     buffers: BufferSettings,
+    reused_maps: Vec<(&str, BorrowedFd<'_>)>,
 ) -> Result<Loaded> {
     let mntns_filter = filter.map(|filter| filter.map.as_fd());
     object.load(&LoadOptions {
         values: values.clone(),
         mntns_filter,
         buffers,
+        reused_maps,
+        only: None,
     })
 }
 
@@ -230,6 +245,25 @@ fn attach(loaded: &mut Loaded, places: &Places) -> Result<Option<Follower>> {
     }
 }
 
+/// What reads the programs of one data source.
+fn iterator_reader(
+    loaded: &Loaded,
+    source: &IteratorSource,
+    namespaces: Option<&NetworkNamespaces>,
+) -> Result<IteratorReader> {
+    let mut programs = Vec::new();
+    for name in &source.programs {
+        if let Some((kind, link)) = loaded.iterator(name)? {
+            programs.push(IteratorProgram {
+                name: name.clone(),
+                kind,
+                link,
+            });
+        }
+    }
+    Ok(IteratorReader::new(programs, source.record_size, namespaces.cloned()))
+}
+
 /// A tracer that is about to be started.
 struct StartTracer {
     source: String,
@@ -237,6 +271,7 @@ struct StartTracer {
     timestamp: Option<usize>,
     emitter: Emitter,
     gate: Option<Box<dyn Gate>>,
+    tap: Option<Box<dyn Tap>>,
     not_before: u64,
 }
 
@@ -249,6 +284,7 @@ impl StartTracer {
             emitter: self.emitter,
             lost_reservations: loaded.loss_counter(&self.map)?,
             gate: self.gate,
+            tap: self.tap,
             stop: stop.clone(),
             timestamp: self.timestamp,
             not_before: self.not_before,
@@ -267,11 +303,50 @@ impl KernelSide {
         self.filter.as_ref().is_some_and(|filter| (filter.overflowed)())
     }
 
+    /// Starts what fetches arrays. Everything is attached.
+    fn start_fetchers(&mut self, context: &mut Context) -> Result<()> {
+        for name in self.loaded.iterators() {
+            if !self
+                .object
+                .iterators()
+                .iter()
+                .any(|source| source.programs.iter().any(|program| program == name))
+            {
+                tracing::warn!("No iterator will run iterator program {name:?}");
+            }
+        }
+        for iterator in self.object.iterators() {
+            let source = iterator_reader(&self.loaded, iterator, self.namespaces.as_ref())?;
+            let stream = &mut context.streams[iterator.stream];
+            let fetcher = start_fetcher(stream, Box::new(source), iterator.schedule, &context.stop)?;
+            self.fetchers.push(fetcher);
+        }
+        for map in self.object.map_iterators() {
+            let source = MapDrain::new(&self.loaded.map(&map.map)?)?;
+            let stream = &mut context.streams[map.stream];
+            let fetcher = start_fetcher(stream, Box::new(source), map.schedule, &context.stop)?;
+            self.fetchers.push(fetcher);
+        }
+        Ok(())
+    }
+
     /// Loads the object anew, this time without the kernel's filter: the gates go on filtering. Both objects
     /// are attached for a moment, and the time of an event says whose it is, so that none in between is lost or seen twice; only
     /// events of a gadget whose records carry no time can be.
+    ///
+    /// A map that is fetched stays the same one, and since what is counted in it has no time, the old programs are then detached
+    /// before the new ones are attached.
     fn drop_filter(&mut self, stop: &StopSignal, events: &mut u64) -> Result<()> {
-        let mut loaded = load(&self.object, &self.values, None, self.buffers)?;
+        let fetched = self.object.map_iterators().iter().map(|map| map.map.as_str());
+        let maps = fetched
+            .map(|name| Ok((name, self.loaded.map(name)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let reused = maps.iter().map(|(name, map)| (*name, map.as_fd())).collect();
+        let mut loaded = load(&self.object, &self.values, None, self.buffers, reused)?;
+        if !maps.is_empty() {
+            self.follower = None;
+            self.loaded.detach();
+        }
         let follower = attach(&mut loaded, &self.places)?;
         let handover = boot_time()?;
         for running in &self.tracers {
@@ -296,9 +371,14 @@ impl KernelSide {
                 timestamp,
                 emitter: finished.emitter,
                 gate: finished.gate,
+                tap: finished.tap,
                 not_before: handover,
             };
             self.tracers.push(start.on(&self.loaded, self.buffers, stop)?);
+        }
+        for (iterator, fetcher) in self.object.iterators().iter().zip(&self.fetchers) {
+            let source = iterator_reader(&self.loaded, iterator, self.namespaces.as_ref())?;
+            fetcher.replace(Box::new(source));
         }
         self.filter = None;
         Ok(())
@@ -311,8 +391,27 @@ impl KernelSide {
         for running in self.tracers.drain(..) {
             *events += running.tracer.finish()?.events;
         }
+        for fetcher in self.fetchers.drain(..) {
+            *events += fetcher.finish()?;
+        }
         Ok(())
     }
+}
+
+fn start_fetcher(
+    stream: &mut Stream,
+    source: Box<dyn Source>,
+    schedule: Schedule,
+    stop: &StopSignal,
+) -> Result<Fetcher> {
+    Fetcher::start(FetcherSetup {
+        name: stream.source.name().to_owned(),
+        source,
+        schedule,
+        emitter: stream.emitter(),
+        gate: stream.gate.take(),
+        stop: stop.clone(),
+    })
 }
 
 /// Nanoseconds since boot, as `bpf_ktime_get_boot_ns` counts them.
@@ -322,6 +421,67 @@ fn boot_time() -> Result<u64> {
 }
 
 impl Running {
+    fn launch(
+        &mut self,
+        object: Option<EbpfObject>,
+        player: Option<Box<Player>>,
+        instances: Vec<Box<dyn Instance>>,
+        context: &mut Context,
+        values: ParamValues,
+        buffers: BufferSettings,
+    ) -> Result<()> {
+        let in_ebpf = || "starting operator \"ebpf\"";
+        if let Some(object) = object {
+            let filter = context.mntns_filter.take();
+            let loaded = load(&object, &values, filter.as_ref(), buffers, Vec::new()).with_context(in_ebpf)?;
+            let mut tracers = Vec::new();
+            for tracer in object.tracers() {
+                let stream = &mut context.streams[tracer.stream];
+                let start = StartTracer {
+                    source: stream.source.name().to_owned(),
+                    map: tracer.map.clone(),
+                    timestamp: stream.record.timestamp,
+                    emitter: stream.emitter(),
+                    gate: stream.gate.take(),
+                    tap: stream.tap.take(),
+                    not_before: 0,
+                };
+                tracers.push(start.on(&loaded, buffers, &self.stop).with_context(in_ebpf)?);
+            }
+            self.kernel = Some(KernelSide {
+                follower: None,
+                loaded,
+                tracers,
+                fetchers: Vec::new(),
+                object,
+                values,
+                buffers,
+                filter,
+                namespaces: context.network_namespaces.take(),
+                places: context.places.take().unwrap_or_default(),
+            });
+        }
+        for mut instance in instances {
+            let name = instance.name();
+            instance
+                .start(context)
+                .with_context(|| format!("starting operator {name:?}"))?;
+            self.instances.push(instance);
+        }
+        if let Some(kernel) = &mut self.kernel {
+            kernel.follower = attach(&mut kernel.loaded, &kernel.places).with_context(in_ebpf)?;
+            kernel.start_fetchers(context).with_context(in_ebpf)?;
+        }
+        if let Some(player) = player {
+            // The data sources of a recording are the first ones.
+            let sources = player.recording.head().sources.len();
+            let streams = context.streams.iter_mut().take(sources);
+            let inlets = streams.map(|stream| Inlet::new(stream.emitter(), stream.gate.take(), None));
+            self.playing = Some(player.start(inlets.collect(), &self.stop)?);
+        }
+        Ok(())
+    }
+
     /// Waits until somebody asks the run to end, or until `timeout` is over.
     pub fn wait(&mut self, timeout: Option<Duration>) {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -359,15 +519,42 @@ impl Running {
     /// Events that reached the data sources so far.
     pub fn events(&self) -> u64 {
         let tracers = self.kernel.iter().flat_map(|kernel| &kernel.tracers);
-        self.events + tracers.map(|running| running.tracer.events()).sum::<u64>()
+        let fetchers = self.kernel.iter().flat_map(|kernel| &kernel.fetchers);
+        let played = self.playing.iter().map(Playing::events);
+        self.events
+            + tracers
+                .map(|running| running.tracer.events())
+                .chain(fetchers.map(Fetcher::elements))
+                .chain(played)
+                .sum::<u64>()
     }
 
     /// Detaches, handles every event that was sent until then, and says what was lost.
     pub fn stop(mut self) -> Result<Report> {
+        let result = self.end();
+        let recorded = self.recording.take().map(ActiveRecording::finish).transpose();
+        if let Some(failure) = self.stop.take_failure() {
+            return Err(failure);
+        }
+        result?;
+        Ok(Report {
+            recorded: recorded?,
+            ..self.report()
+        })
+    }
+
+    /// Ends everything that was started, in reverse, whatever fails on the way.
+    fn end(&mut self) -> Result<()> {
         let mut result = match self.kernel.take() {
             Some(kernel) => kernel.finish(&mut self.events),
             None => Ok(()),
         };
+        if let Some(playing) = self.playing.take() {
+            result = result.and(playing.finish().map(|events| self.events += events));
+        }
+        if let Some(playing) = self.playing.take() {
+            result = result.and(playing.finish().map(|events| self.events += events));
+        }
         let phases: [fn(&mut dyn Instance) -> Result<()>; 2] = [|i| i.pre_stop(), |i| i.stop()];
         for phase in phases {
             for instance in self.instances.iter_mut().rev() {
@@ -376,10 +563,7 @@ impl Running {
                 result = result.and(stopped.context("stopping operators"));
             }
         }
-        if let Some(failure) = self.stop.take_failure() {
-            return Err(failure);
-        }
-        result.map(|()| self.report())
+        result
     }
 
     fn report(&self) -> Report {
@@ -393,6 +577,7 @@ impl Running {
         Report {
             losses: losses.filter(|loss| loss.count > 0).collect(),
             events: self.events,
+            recorded: None,
         }
     }
 }

@@ -58,7 +58,7 @@ impl GadgetImage {
     ///
     /// When it is no gadget for this machine.
     pub fn from_packed(image: &PackedImage, reference: Option<Reference>) -> Result<Self> {
-        Self::load(reference, &image.index.descriptor, &|descriptor| {
+        Self::assemble(reference, &image.index.descriptor, &|descriptor| {
             image
                 .blob(&descriptor.digest)
                 .map(Cow::Borrowed)
@@ -66,16 +66,26 @@ impl GadgetImage {
         })
     }
 
+    /// An image that somebody else may have built: with a word if that was another version.
     pub(crate) fn load<'a>(
+        reference: Option<Reference>,
+        index: &Descriptor,
+        read: &dyn Fn(&Descriptor) -> Result<Cow<'a, [u8]>>,
+    ) -> Result<Self> {
+        let image = Self::assemble(reference, index, read)?;
+        if let Some(message) = builder_version_warning(&image.manifest, env!("CARGO_PKG_VERSION")) {
+            warn!("{message}");
+        }
+        Ok(image)
+    }
+
+    fn assemble<'a>(
         reference: Option<Reference>,
         index: &Descriptor,
         read: &dyn Fn(&Descriptor) -> Result<Cow<'a, [u8]>>,
     ) -> Result<Self> {
         let (manifest_digest, manifest) =
             Self::load_manifest(reference.as_ref(), index, read).context("getting manifest")?;
-        if let Some(message) = builder_version_warning(&manifest, env!("CARGO_PKG_VERSION")) {
-            warn!("{message}");
-        }
 
         let metadata = bounded(&manifest.config, MAX_DOCUMENT)
             .and_then(|()| read(&manifest.config))

@@ -30,6 +30,7 @@ pub use catalogue::Catalogue;
 pub use created::created_now;
 pub use digest::Digest;
 pub(crate) use digest::Hasher;
+pub(crate) use gadget_image::MAX_DOCUMENT;
 pub use gadget_image::{GadgetImage, Layer};
 pub use manifest::{Annotations, Descriptor, Index, Manifest, Platform};
 pub use metadata_annotations::MetadataAnnotations;

@@ -5,10 +5,11 @@
 //! (`dataSources:`, `columns.maxWidth:`), and on keys that contain dots.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::duration;
+use super::params::typed::parse_int;
 use super::yaml::{self, Node, ScalarKind, Value};
 use crate::{Error, Result, ResultExt};
 
@@ -92,14 +93,18 @@ impl Config {
             Value::List(items) => Self::List(items.into_iter().map(Self::from_node).collect::<Result<_>>()?),
             Value::Map(entries) => {
                 let mut map = BTreeMap::new();
+                let mut lines = HashMap::new();
                 for (key, node) in entries {
-                    let line = node.line;
-                    if map.insert(key.to_lowercase(), Self::from_node(node)?).is_some() {
+                    let (line, lower) = (node.line, key.to_lowercase());
+                    if let Some(first) = lines.insert(lower.clone(), line) {
                         return Err(yaml::error_at(
                             line,
-                            format_args!("key {key:?} occurs twice (keys are the same in any case)"),
+                            format_args!(
+                                "key {key:?} is there already, in line {first} (keys are the same in any case)"
+                            ),
                         ));
                     }
+                    map.insert(lower, Self::from_node(node)?);
                 }
                 Self::Map(map)
             }
@@ -155,7 +160,25 @@ impl Config {
             .is_some_and(|text| matches!(&*text, "1" | "t" | "T" | "TRUE" | "true" | "True"))
     }
 
-    /// The duration at `path`: a Go duration such as `1.5s`, or an integer of nanoseconds. `None` when nothing is there.
+    /// The integer at `path`, which may be a decimal text. `None` when nothing is there, or an empty text.
+    ///
+    /// # Errors
+    /// When something else than an integer is there; the message names the path.
+    pub fn get_int(&self, path: &str) -> Result<Option<i64>> {
+        let Some(node) = self.get(path) else {
+            return Ok(None);
+        };
+        let text = node
+            .as_text()
+            .ok_or_else(|| Error::invalid(format!("{path}: expected an integer")))?;
+        match text.trim() {
+            "" => Ok(None),
+            text => parse_int(text, 64).map(Some).with_context(|| path.to_owned()),
+        }
+    }
+
+    /// The duration at `path`: a Go duration such as `1.5s`, or an integer of nanoseconds. `None` when nothing is there, or an
+    /// empty text.
     ///
     /// # Errors
     /// When something else than a non-negative duration is there; the message names the path.
@@ -166,7 +189,10 @@ impl Config {
         let text = node
             .as_text()
             .ok_or_else(|| Error::invalid(format!("{path}: expected a duration")))?;
-        let parsed = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let parsed = if text.bytes().all(|b| b.is_ascii_digit()) {
             duration::parse_unsigned(&format!("{text}ns"))
         } else {
             duration::parse_unsigned(&text)
@@ -378,7 +404,7 @@ mod tests {
         assert_eq!(message("\n- a\n"), "yaml: line 2: expected a mapping, found a list");
         assert_eq!(
             message("x:\n  Foo: 1\n  foo: 2\n"),
-            "yaml: line 3: key \"foo\" occurs twice (keys are the same in any case)"
+            "yaml: line 3: key \"foo\" is there already, in line 2 (keys are the same in any case)"
         );
     }
 
@@ -406,6 +432,21 @@ mod tests {
         assert!(c.get_duration("f").is_err());
         assert_eq!(c.get_duration("g").unwrap(), None);
         assert_eq!(c.get_duration("nosuch").unwrap(), None);
+    }
+
+    #[test]
+    fn integers_may_be_texts() {
+        let c = config("a: 3\nb: ' 4 '\nc: ''\nd: many\ne: [1]\nf: 1.5");
+        assert_eq!(c.get_int("a").unwrap(), Some(3));
+        assert_eq!(c.get_int("b").unwrap(), Some(4));
+        assert_eq!(c.get_int("c").unwrap(), None);
+        assert_eq!(c.get_int("nosuch").unwrap(), None);
+        assert_eq!(
+            c.get_int("d").unwrap_err().to_string(),
+            "d: strconv.ParseInt: parsing \"many\": invalid syntax"
+        );
+        assert_eq!(c.get_int("e").unwrap_err().to_string(), "e: expected an integer");
+        assert!(c.get_int("f").is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod typed;
 
 use std::collections::BTreeMap;
 
+use super::config::Config;
 use crate::{Error, Result};
 
 pub use typed::{PerDataSource, TypeHint};
@@ -118,6 +119,26 @@ impl Param {
         self
     }
 
+    /// A parameter as a wasm module's metadata describes it: the members are those of the form in which parameters travel to
+    /// clients, in any case (`key`, `defaultValue`, `typeHint`, `possibleValues`, …). What is missing is empty.
+    pub fn from_config(said: &Config) -> Self {
+        let text = |name: &str| said.get_str(name).unwrap_or_default().into_owned();
+        Self {
+            key: text("key"),
+            alternative_key: text("alternativekey"),
+            alias: text("alias").chars().next(),
+            default: text("defaultvalue"),
+            type_hint: TypeHint::parse(&text("typehint")),
+            title: text("title"),
+            description: text("description"),
+            value_hint: text("valuehint"),
+            possible_values: said.strings("possiblevalues"),
+            mandatory: said.get_bool("ismandatory"),
+            tags: said.strings("tags"),
+            prefix: String::new(),
+        }
+    }
+
     /// Whether `value` is acceptable here: one of the possible values, or of the hinted type.
     ///
     /// # Errors
@@ -197,20 +218,21 @@ impl ParamValues {
         self.0.is_empty()
     }
 
-    /// Makes the values, already without their prefix, complete for an operator with these `params`: a value that came
-    /// under an alternative key moves to the key, what is missing gets its default, and what is not empty is checked.
+    /// Makes the values complete for these `params`, whose full names they have: a value that came under an alternative key
+    /// moves to the key, what is missing gets its default, and what is not empty is checked.
     ///
     /// # Errors
     ///
     /// That of [`Param::validate`] for the first value that is not acceptable.
     pub fn prepare(&mut self, params: &[Param]) -> Result<()> {
         for param in params {
+            let name = param.full_name();
             if !param.alternative_key.is_empty()
-                && let Some(value) = self.0.remove(&param.alternative_key)
+                && let Some(value) = self.0.remove(&format!("{}{}", param.prefix, param.alternative_key))
             {
-                self.0.entry(param.key.clone()).or_insert(value);
+                self.0.entry(name.clone()).or_insert(value);
             }
-            let value = self.0.entry(param.key.clone()).or_insert_with(|| param.default.clone());
+            let value = self.0.entry(name).or_insert_with(|| param.default.clone());
             if !value.is_empty() || param.mandatory {
                 param.validate(value)?;
             }
@@ -270,6 +292,30 @@ mod tests {
     }
 
     #[test]
+    fn wasm_params_are_read_from_the_metadata() {
+        let config = Config::parse(
+            b"params: {wasm: {p: {Key: mode, defaultValue: 3, TYPEHINT: int, type: ignored, title: T, alias: m, tags: [a, b], valueHint: h, possibleValues: [3, 4], isMandatory: true, alternativeKey: old, description: D}}}",
+        )
+        .unwrap();
+        let param = Param::from_config(config.sub("params.wasm.p").unwrap());
+        let expected = Param {
+            title: "T".to_owned(),
+            value_hint: "h".to_owned(),
+            ..Param::new("mode")
+                .default_value("3")
+                .type_hint(TypeHint::PlainInt)
+                .alias('m')
+                .tag("a")
+                .tag("b")
+                .possible_values(["3", "4"])
+                .mandatory()
+                .alternative_key("old")
+                .description("D")
+        };
+        assert_eq!(param, expected);
+    }
+
+    #[test]
     fn possible_values_win_over_the_type() {
         let param = Param::new("x")
             .type_hint(TypeHint::Int(64))
@@ -301,15 +347,21 @@ mod tests {
         let params = [
             Param::new("containername").alternative_key("runtime-containername"),
             Param::new("max").default_value("7").type_hint(TypeHint::Int(64)),
+            Param::new("new").prefixed("op").alternative_key("old"),
         ];
         let mut values = ParamValues::new();
         values.set("runtime-containername", "web");
+        values.set("op.old", "x");
         values.set("unknown", "kept");
         values.prepare(&params).unwrap();
         assert_eq!(values.get("containername"), Some("web"));
         assert_eq!(values.get("runtime-containername"), None);
         assert_eq!(values.get("max"), Some("7"));
         assert_eq!(values.get("unknown"), Some("kept"));
+        assert_eq!(
+            (values.get("op.new"), values.get("op.old"), values.get("new")),
+            (Some("x"), None, None)
+        );
 
         values.set("runtime-containername", "other");
         values.prepare(&params).unwrap();

@@ -176,7 +176,10 @@ impl<'input> Reader<'input> {
     fn next(&mut self) -> Result<(Event<'input>, Span)> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),
-            Some(Err(e)) => Err(error_at(e.marker().line(), e.info())),
+            Some(Err(e)) => Err(error_at(
+                e.marker().line(),
+                format_args!("{} (column {})", e.info(), e.marker().col() + 1),
+            )),
             None => Err(Error::invalid("yaml: unexpected end of document")),
         }
     }

@@ -6,15 +6,27 @@
 //!
 //! Nobody pays for what nobody reads: an instance whose added fields are not demanded does not subscribe.
 
+pub mod cgroup;
+pub mod combiner;
+pub mod env;
 pub(crate) mod explain;
+pub mod filter;
 pub mod formatters;
+pub mod host;
+pub mod include_self;
+pub mod limiter;
 pub mod local_manager;
+pub mod logs;
+mod periodic;
 pub mod priority;
+pub mod process;
 pub mod sink;
+pub mod sort;
 pub mod uidgid;
 pub mod ustack;
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::Result;
@@ -35,8 +47,47 @@ pub struct Context {
     pub stop: StopSignal,
     /// The set of mount namespaces that the kernel side lets through; none means all.
     pub mntns_filter: Option<KernelFilter>,
-    /// Where programs are attached that are attached in containers; none means only on the host.
+    /// Where programs are attached that are attached in containers.
     pub places: Option<Places>,
+    /// The process, as the host counts, whose events are left out because they are the tracer's own.
+    pub own_pid: Option<u32>,
+    /// The network namespaces of what is to be looked at, for programs that see one at a time; none means our own.
+    pub network_namespaces: Option<NetworkNamespaces>,
+    /// The machine that events come from.
+    pub host: host::HostFacts,
+}
+
+/// Lists network namespaces. Clones list the same.
+#[derive(Clone)]
+pub struct NetworkNamespaces {
+    list: Arc<dyn Fn() -> Vec<NetworkNamespace> + Send + Sync>,
+}
+
+impl NetworkNamespaces {
+    /// Those that `list` says whenever it is asked, each once.
+    pub fn new(list: impl Fn() -> Vec<NetworkNamespace> + Send + Sync + 'static) -> Self {
+        Self { list: Arc::new(list) }
+    }
+
+    /// Those that there are now.
+    pub fn now(&self) -> Vec<NetworkNamespace> {
+        (self.list)()
+    }
+}
+
+impl std::fmt::Debug for NetworkNamespaces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NetworkNamespaces").finish_non_exhaustive()
+    }
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkNamespace {
+    /// Its inode number.
+    pub inode: u64,
+    /// A file by which it can be opened as long as the process is there that the path names.
+    pub path: PathBuf,
 }
 
 /// A set of mount namespaces that the kernel side lets through.

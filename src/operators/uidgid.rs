@@ -5,9 +5,12 @@
 //! id without a name: a user who was just created is known with the first event. No thread, no watch to lose.
 //!
 //! A removed id keeps its name for some seconds, for events that are still on their way.
+//!
+//! A recording keeps the names ([`NameTables`]), and a replay uses these ([`RecordedNames`]) instead of the files.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use nix::time::{ClockId, clock_gettime};
@@ -73,6 +76,25 @@ impl Names {
     fn get(&self, id: u32) -> Option<&str> {
         let at = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
         self.entries.get(at).map(|entry| &*entry.name)
+    }
+
+    fn from_pairs(pairs: Vec<(u32, String)>) -> Self {
+        let mut entries: Vec<Entry> = pairs
+            .into_iter()
+            .map(|(id, name)| Entry {
+                id,
+                name: name.into(),
+                until: None,
+            })
+            .collect();
+        entries.sort_by_key(|entry| entry.id);
+        entries.dedup_by_key(|entry| entry.id);
+        Self { entries }
+    }
+
+    fn pairs(&self) -> Vec<(u32, String)> {
+        let pairs = self.entries.iter();
+        pairs.map(|entry| (entry.id, entry.name.to_string())).collect()
     }
 
     /// Keeps names that `before` had for a while.
@@ -187,6 +209,14 @@ impl What {
         }
     }
 
+    /// Whether the machine that events come from has such names at all.
+    fn is_known(self, context: &Context) -> bool {
+        match &context.host.names {
+            Some(names) => names.table(self).is_some(),
+            None => self.path(&host_root()).exists(),
+        }
+    }
+
     fn path(self, host_root: &Path) -> PathBuf {
         host_root.join(match self {
             What::User => "etc/passwd",
@@ -212,11 +242,112 @@ fn host_root() -> PathBuf {
         .map_or_else(|| PathBuf::from("/"), PathBuf::from)
 }
 
+/// The names of this machine's users and groups at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct NameTables {
+    users: Option<Arc<Names>>,
+    groups: Option<Arc<Names>>,
+}
+
+impl NameTables {
+    /// The names now; at most a second old.
+    pub fn read() -> Self {
+        let read = |what: What| {
+            let shared = what.shared();
+            let mut file = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let names = Arc::clone(file.refresh(now(), FRESH));
+            file.stamp.is_some().then_some(names)
+        };
+        Self {
+            users: read(What::User),
+            groups: read(What::Group),
+        }
+    }
+
+    /// Tables of these ids and names; none where the machine has no such names at all.
+    pub fn new(users: Option<Vec<(u32, String)>>, groups: Option<Vec<(u32, String)>>) -> Self {
+        let table = |pairs: Option<Vec<_>>| pairs.map(|pairs| Arc::new(Names::from_pairs(pairs)));
+        Self {
+            users: table(users),
+            groups: table(groups),
+        }
+    }
+
+    /// Whether both are the very same reading of the files.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |a: &Option<Arc<Names>>, b: &Option<Arc<Names>>| match (a, b) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        same(&self.users, &other.users) && same(&self.groups, &other.groups)
+    }
+
+    /// Ids and names of users; none if there is no such file.
+    pub fn users(&self) -> Option<Vec<(u32, String)>> {
+        self.users.as_ref().map(|names| names.pairs())
+    }
+
+    /// Ids and names of groups; none if there is no such file.
+    pub fn groups(&self) -> Option<Vec<(u32, String)>> {
+        self.groups.as_ref().map(|names| names.pairs())
+    }
+}
+
+/// The names of another machine's users and groups, as they are at the point of a replay. Clones are the same names.
+#[derive(Clone, Debug, Default)]
+pub struct RecordedNames {
+    shared: Arc<SharedNames>,
+}
+
+#[derive(Debug, Default)]
+struct SharedNames {
+    tables: Mutex<NameTables>,
+    /// Counts how often the tables were replaced.
+    version: AtomicU64,
+}
+
+impl RecordedNames {
+    /// These names to begin with.
+    pub fn new(tables: NameTables) -> Self {
+        let names = Self::default();
+        names.replace(tables);
+        names
+    }
+
+    /// Uses these names from now on.
+    pub fn replace(&self, tables: NameTables) {
+        *self.shared.tables.lock().unwrap_or_else(PoisonError::into_inner) = tables;
+        self.shared.version.fetch_add(1, Ordering::Release);
+    }
+
+    fn table(&self, what: What) -> Option<Arc<Names>> {
+        let tables = self.shared.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        match what {
+            What::User => tables.users.clone(),
+            What::Group => tables.groups.clone(),
+        }
+    }
+
+    fn version(&self) -> u64 {
+        self.shared.version.load(Ordering::Acquire)
+    }
+}
+
+/// Where a resolver has its names from.
+#[derive(Debug)]
+enum NameSource {
+    /// A file of this machine.
+    File(Arc<Mutex<File>>),
+    /// A recording, with the version of the names that are in use.
+    Recorded(RecordedNames, u64),
+}
+
 /// Appends names of ids.
 #[derive(Debug)]
 struct Resolver {
     what: What,
-    file: Arc<Mutex<File>>,
+    source: NameSource,
     names: Arc<Names>,
     refreshed: i64,
 }
@@ -226,17 +357,38 @@ impl Resolver {
         let names = Arc::clone(&file.lock().unwrap_or_else(PoisonError::into_inner).names);
         Self {
             what,
-            file,
+            source: NameSource::File(file),
             names,
             refreshed: i64::MIN,
         }
     }
 
+    /// The resolver for the machine that events come from.
+    fn of(what: What, context: &Context) -> Self {
+        match &context.host.names {
+            None => Self::new(what, what.shared()),
+            Some(recorded) => Self {
+                what,
+                source: NameSource::Recorded(recorded.clone(), recorded.version()),
+                names: recorded.table(what).unwrap_or_default(),
+                refreshed: i64::MIN,
+            },
+        }
+    }
+
+    #[inline]
     fn refresh(&mut self, now: i64, age: i64) {
-        if now.saturating_sub(self.refreshed) >= age {
-            self.refreshed = now;
-            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-            self.names = Arc::clone(file.refresh(now, age));
+        match &mut self.source {
+            NameSource::File(file) if now.saturating_sub(self.refreshed) >= age => {
+                self.refreshed = now;
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                self.names = Arc::clone(file.refresh(now, age));
+            }
+            NameSource::Recorded(recorded, version) if recorded.version() != *version => {
+                *version = recorded.version();
+                self.names = recorded.table(self.what).unwrap_or_default();
+            }
+            _ => {}
         }
     }
 
@@ -284,11 +436,10 @@ impl UidGidResolver {
             let has_ids = context
                 .referenced()
                 .any(|(_, stream)| stream.source.with_tag(what.type_tag()).next().is_some());
-            let path = what.path(&host_root());
-            if has_ids && !path.exists() {
+            if has_ids && !what.is_known(context) {
                 tracing::info!(
                     "UidGidResolver: operator not available: {} does not exist",
-                    path.display()
+                    what.path(&host_root()).display()
                 );
                 return Ok(None);
             }
@@ -347,22 +498,23 @@ impl Instance for UidGidResolver {
     }
 
     fn prepare(&mut self, context: &mut Context) -> Result<()> {
-        for (index, stream) in context.streams.iter_mut().enumerate() {
+        for index in 0..context.streams.len() {
             for (what, priority) in [
                 (What::User, priority::subscription::USERS),
                 (What::Group, priority::subscription::GROUPS),
             ] {
+                let demand = &context.streams[index].demand;
                 let jobs: Vec<(Accessor, Accessor)> = self
                     .steps
                     .iter()
-                    .filter(|step| step.stream == index && step.what == what && stream.demand.wants(step.output))
+                    .filter(|step| step.stream == index && step.what == what && demand.wants(step.output))
                     .map(|step| (step.id, step.name))
                     .collect();
                 if jobs.is_empty() {
                     continue;
                 }
-                let mut resolver = Resolver::new(what, what.shared());
-                stream.pipeline.subscribe(priority, move |element| {
+                let mut resolver = Resolver::of(what, context);
+                context.streams[index].pipeline.subscribe(priority, move |element| {
                     let now = now();
                     for (id, name) in &jobs {
                         write_name(&mut resolver, id, name, now, element)?;
@@ -442,5 +594,30 @@ mod tests {
         assert_eq!(text(&mut users, 1, removed), "longer");
         assert_eq!(text(&mut users, 1, removed + 2000 * MILLISECOND), "longer");
         assert_eq!(text(&mut users, 1, removed + 4000 * MILLISECOND), "uid:1");
+    }
+
+    #[test]
+    fn recorded_names_take_the_place_of_the_files() {
+        let pairs = |pairs: &[(u32, &str)]| Some(pairs.iter().map(|(id, name)| (*id, (*name).to_owned())).collect());
+        let names = RecordedNames::new(NameTables::new(pairs(&[(7, "b"), (0, "chief")]), None));
+        let mut context = Context::default();
+        context.host.names = Some(names.clone());
+        assert!(What::User.is_known(&context) && !What::Group.is_known(&context));
+        let mut users = Resolver::of(What::User, &context);
+        assert_eq!(text(&mut users, 0, 0), "chief");
+        assert_eq!(text(&mut users, 8, 0), "uid:8");
+        names.replace(NameTables::new(pairs(&[(8, "new")]), None));
+        assert_eq!(text(&mut users, 8, 0), "new");
+        assert_eq!(text(&mut users, 0, 0), "uid:0");
+    }
+
+    #[test]
+    fn tables_hold_what_the_files_say() {
+        let tables = NameTables::read();
+        assert!(tables.users().unwrap().contains(&(0, "root".to_owned())));
+        assert!(tables.is_same(&NameTables::read()));
+        let again = NameTables::new(tables.users(), tables.groups());
+        assert!(!tables.is_same(&again));
+        assert_eq!(again.groups(), tables.groups());
     }
 }

@@ -22,6 +22,22 @@ use crate::{Error, Result};
 pub struct Table {
     shown: Vec<Column>,
     left_out: Vec<String>,
+    made: Vec<Made>,
+}
+
+/// Appends the text of a number.
+type Write = Box<dyn FnMut(u64, &mut Vec<u8>) + Send>;
+
+/// A text that is made for columns only.
+struct Made {
+    write: Write,
+    text: Vec<u8>,
+}
+
+impl std::fmt::Debug for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Made")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -52,6 +68,8 @@ enum Content {
     Text {
         until_nul: bool,
     },
+    /// What the table makes of the number, at this place of its list.
+    Made(usize),
     /// `<N bytes>`.
     Size,
 }
@@ -84,6 +102,7 @@ impl Table {
         let mut table = Self {
             shown,
             left_out: Vec::new(),
+            made: Vec::new(),
         };
         if let Some(total) = terminal {
             if selection.is_default() {
@@ -102,6 +121,29 @@ impl Table {
     /// The fields that are read.
     pub fn fields(&self) -> Vec<FieldId> {
         self.shown.iter().map(|column| column.source).collect()
+    }
+
+    /// Has columns that show `text` show what `write` makes of the number in field `from` instead. Whether there are such columns.
+    pub fn make(
+        &mut self,
+        source: &DataSource,
+        text: FieldId,
+        from: FieldId,
+        write: impl FnMut(u64, &mut Vec<u8>) + Send + 'static,
+    ) -> bool {
+        let content = Content::Made(self.made.len());
+        let mut found = false;
+        for column in self.shown.iter_mut().filter(|column| column.source == text) {
+            column.source = from;
+            column.accessor = source.accessor(from);
+            column.content = content;
+            found = true;
+        }
+        self.made.push(Made {
+            write: Box::new(write),
+            text: Vec::new(),
+        });
+        found
     }
 
     /// Shares the width of a terminal between the columns.
@@ -139,12 +181,20 @@ impl Table {
     }
 
     /// Appends the row of one element without a line break.
-    pub fn row(&self, element: &Element, out: &mut Vec<u8>) {
+    pub fn row(&mut self, element: &Element, out: &mut Vec<u8>) {
         for (i, column) in self.shown.iter().enumerate() {
             if i > 0 {
                 out.push(b' ');
             }
-            column.append(element, out);
+            if let Content::Made(at) = column.content
+                && let Some(made) = self.made.get_mut(at)
+            {
+                made.text.clear();
+                (made.write)(column.accessor.bits(element), &mut made.text);
+                cell::append_text(&made.text, false, column.shape(), out);
+            } else {
+                column.append(element, out);
+            }
         }
     }
 
@@ -244,8 +294,14 @@ impl Column {
         }
         let start = out.len();
         match self.content {
-            Content::Unsigned => number::append_u64(self.accessor.bits(element), out),
-            Content::Signed => number::append_i64(self.accessor.bits(element) as i64, out),
+            Content::Unsigned => {
+                let mut digits = itoa::Buffer::new();
+                return cell::append_plain(digits.format(self.accessor.bits(element)).as_bytes(), shape, out);
+            }
+            Content::Signed => {
+                let mut digits = itoa::Buffer::new();
+                return cell::append_plain(digits.format(self.accessor.bits(element) as i64).as_bytes(), shape, out);
+            }
             Content::UnsignedHex => append_upper_hex(false, self.accessor.bits(element), out),
             Content::SignedHex => {
                 let value = self.accessor.bits(element) as i64;
@@ -253,7 +309,7 @@ impl Column {
             }
             Content::Bool => out.extend_from_slice(if self.accessor.bool(element) { b"true" } else { b"false" }),
             Content::Float { precision } => json::float(&self.accessor, element).append_fixed(precision, out),
-            Content::Size | Content::Text { .. } => {
+            Content::Size | Content::Text { .. } | Content::Made(_) => {
                 out.push(b'<');
                 number::append_u64(self.accessor.bytes(element).len() as u64, out);
                 out.extend_from_slice(b" bytes>");

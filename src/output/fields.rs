@@ -4,64 +4,60 @@
 //! alias, in any case of its letters. What the user wrote is never guessed at silently: a name that fits nothing is an error with
 //! the nearest names as a hint, and one that fits several fields takes the shallowest and says so.
 
-use std::collections::HashMap;
-
 use super::columns::columns_of;
+use super::point::{point, suggest};
 use crate::data::{DataSource, FieldId};
 use crate::{Error, Result};
 
 /// A parsed `--fields` option.
 #[derive(Clone, Debug, Default)]
-pub struct Fields {
-    by_source: HashMap<String, String>,
-    any: Option<String>,
+pub struct Fields<'a> {
+    value: &'a str,
+    /// The lists with the data sources they are for, in the order in which they were given.
+    groups: Vec<(Option<&'a str>, &'a str)>,
 }
 
-impl Fields {
+impl<'a> Fields<'a> {
     /// Parses the option's value.
-    pub fn parse(value: &str) -> Self {
-        let mut fields = Self::default();
-        for group in value.split(';') {
-            match group.split_once(':') {
-                Some((source, list)) => {
-                    fields.by_source.insert(source.trim().to_owned(), list.to_owned());
-                }
-                None => fields.any = Some(group.to_owned()),
-            }
+    pub fn parse(value: &'a str) -> Self {
+        let groups = value.split(';').map(|group| match group.split_once(':') {
+            Some((source, list)) => (Some(source.trim()), list),
+            None => (None, group),
+        });
+        Self {
+            value,
+            groups: groups.collect(),
         }
-        fields
     }
 
     /// An error if a list is for a data source that is not among `sources`.
     pub fn check(&self, sources: &[&str]) -> Result<()> {
-        let mut unknown: Vec<&String> = self
-            .by_source
-            .keys()
-            .filter(|name| !sources.contains(&name.as_str()))
-            .collect();
-        unknown.sort();
-        match unknown.first() {
+        let mut named = self.groups.iter().filter_map(|(source, _)| *source);
+        match named.find(|name| !sources.contains(name)) {
             None => Ok(()),
-            Some(name) => Err(unknown_source("fields", name, sources)),
+            Some(name) => Err(unknown_source("fields", self.value, name, sources)),
         }
     }
 
-    /// The fields to show of `source`.
+    /// The fields to show of `source`. Of several lists for it the last counts.
     ///
     /// # Errors
     ///
     /// A name that fits no field of `source`.
     pub fn select(&self, source: &DataSource) -> Result<Selection> {
-        match self.by_source.get(source.name()).or(self.any.as_ref()) {
-            Some(list) => Selection::parse(source, list),
+        let last = |wanted: Option<&str>| self.groups.iter().rev().find(|(name, _)| *name == wanted);
+        match last(Some(source.name())).or_else(|| last(None)) {
+            Some((_, list)) => Selection::of_list(source, self.value, list),
             None => Ok(Selection::default_of(source)),
         }
     }
 }
 
-pub(super) fn unknown_source(option: &str, name: &str, sources: &[&str]) -> Error {
-    Error::invalid(format!("--{option}: unknown data source {name:?}"))
-        .with_hint(format!("the gadget's data sources are: {}", sources.join(", ")))
+/// The error for a data source that does not exist; `name` is a part of the option's `value`.
+pub(super) fn unknown_source(option: &str, value: &str, name: &str, sources: &[&str]) -> Error {
+    let place = point(value, name);
+    let error = Error::invalid(format!("--{option}: unknown data source {name:?}{place}"));
+    suggest(error, name, sources, "the gadget's data sources")
 }
 
 /// The fields of one data source that columns show, in order.
@@ -83,7 +79,16 @@ impl Selection {
     }
 
     /// The fields named by one list of the option.
+    ///
+    /// # Errors
+    ///
+    /// A name that fits no field of `source`.
     pub fn parse(source: &DataSource, list: &str) -> Result<Self> {
+        Self::of_list(source, list, list)
+    }
+
+    /// `list` is a part of `value`, which errors show.
+    fn of_list(source: &DataSource, value: &str, list: &str) -> Result<Self> {
         let items: Vec<&str> = list.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
         let signed = |sign: char| {
             items
@@ -118,7 +123,7 @@ impl Selection {
             let before = names.len();
             names.retain(|other| *other != name);
             if names.len() == before {
-                let id = selection.resolve(source, name, false)?;
+                let id = selection.resolve(source, value, name, false)?;
                 selection.notes.push(format!(
                     "--fields: -{name} removes nothing; the column is called {:?}",
                     source.get(id).full_name()
@@ -126,7 +131,7 @@ impl Selection {
             }
         }
         for name in names {
-            let id = selection.resolve(source, name, true)?;
+            let id = selection.resolve(source, value, name, true)?;
             selection.fields.push(id);
         }
         Ok(selection)
@@ -147,7 +152,7 @@ impl Selection {
         &self.notes
     }
 
-    fn resolve(&mut self, source: &DataSource, name: &str, note: bool) -> Result<FieldId> {
+    fn resolve(&mut self, source: &DataSource, value: &str, name: &str, note: bool) -> Result<FieldId> {
         let wanted = name.to_lowercase();
         let exact = columns_of(source).find(|(_, field)| field.full_name() == name);
         let by_name =
@@ -166,7 +171,7 @@ impl Selection {
             .collect();
         matches.sort_by_key(|id| depth(*id));
         let Some(id) = matches.first().copied() else {
-            return Err(unknown_field(source, name));
+            return Err(unknown_field(source, value, name));
         };
         if note && matches.len() > 1 {
             let names: Vec<&str> = matches.iter().map(|id| source.get(*id).full_name()).collect();
@@ -180,53 +185,13 @@ impl Selection {
     }
 }
 
-fn unknown_field(source: &DataSource, name: &str) -> Error {
-    let error = Error::not_found(format!("column {:?} is invalid", name.to_lowercase()))
+fn unknown_field(source: &DataSource, value: &str, name: &str) -> Error {
+    let place = point(value, name);
+    let error = Error::not_found(format!("column {:?} is invalid{place}", name.to_lowercase()))
         .context(format!("failed to set fields of data source {:?}", source.name()));
-    let near = nearest(source, name);
-    if near.is_empty() {
-        let mut all: Vec<&str> = columns_of(source).map(|(_, field)| field.full_name()).collect();
-        all.sort_unstable();
-        error.with_hint(format!("the available fields are: {}", all.join(", ")))
-    } else {
-        let quoted: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
-        error.with_hint(format!("did you mean {}?", quoted.join(" or ")))
-    }
-}
-
-/// Up to three full names near `name`: those that end in it, then those a few letters away.
-fn nearest<'a>(source: &'a DataSource, name: &str) -> Vec<&'a str> {
-    let wanted = name.to_lowercase();
-    let mut scored: Vec<(usize, &str)> = columns_of(source)
-        .filter_map(|(_, field)| {
-            let full = field.full_name().to_lowercase();
-            let last = field.name().to_lowercase();
-            let score = if last == wanted {
-                0
-            } else {
-                distance(&full, &wanted).min(distance(&last, &wanted) + 1)
-            };
-            (score <= (wanted.chars().count() / 3).max(1) + 1).then_some((score, field.full_name()))
-        })
-        .collect();
-    scored.sort_by_key(|(score, _)| *score);
-    scored.into_iter().take(3).map(|(_, name)| name).collect()
-}
-
-/// Number of insertions, deletions and replacements of characters that make `a` of `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
+    let mut all: Vec<&str> = columns_of(source).map(|(_, field)| field.full_name()).collect();
+    all.sort_unstable();
+    suggest(error, name, &all, "the available fields")
 }
 
 /// The default of the `fields` parameter, as help shows it.
@@ -322,15 +287,28 @@ mod tests {
         let error = Selection::parse(&ds, "fnmae").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "failed to set fields of data source \"ds1\": column \"fnmae\" is invalid"
+            "failed to set fields of data source \"ds1\": column \"fnmae\" is invalid\n | fnmae\n | ^"
         );
         assert_eq!(error.hint(), Some("did you mean `fname`?"));
+        let error = Fields::parse("ds2:b; a, +FNMAE ;c").select(&ds);
+        assert!(error.is_ok(), "the last list without a data source counts");
+        let error = Fields::parse("c;ds1: a, +FNMAE ").select(&ds).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("is invalid\n | c;ds1: a, +FNMAE \n | ...........^"),
+            "{error}"
+        );
         let error = Selection::parse(&ds, "+somethingelse").unwrap_err();
         assert_eq!(error.hint(), Some("the available fields are: a, b, c, d, fname"));
         assert!(Selection::parse(&ds, "-nosuch").is_err());
         assert!(Selection::parse(&ds, "*").is_err());
         let error = Fields::parse("ds2:a;b").check(&["ds1"]).unwrap_err();
-        assert_eq!(error.to_string(), "--fields: unknown data source \"ds2\"");
+        assert_eq!(
+            error.to_string(),
+            "--fields: unknown data source \"ds2\"\n | ds2:a;b\n | ^"
+        );
+        assert_eq!(error.hint(), Some("did you mean `ds1`?"));
     }
 
     #[test]

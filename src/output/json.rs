@@ -320,9 +320,10 @@ fn append_escaped<'a>(bytes: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
         Some('\n') => out.extend_from_slice(b"\\n"),
         Some('\r') => out.extend_from_slice(b"\\r"),
         Some('\t') => out.extend_from_slice(b"\\t"),
-        Some(control) if control < ' ' => {
+        // JSON would allow those above U+007F, but terminals obey them. U+007F does nothing there and stays as it is.
+        Some(control) if control.is_control() && control != '\u{7f}' => {
             out.extend_from_slice(b"\\u00");
-            number::append_hex(&bytes[..1], out);
+            number::append_hex(&[u32::from(control) as u8], out);
         }
         Some('\u{2028}') => out.extend_from_slice(b"\\u2028"),
         Some('\u{2029}') => out.extend_from_slice(b"\\u2029"),
@@ -404,14 +405,14 @@ mod tests {
         set(single, &0.1f32.to_ne_bytes());
         set(bytes, &[0, 0xff]);
         set(text, &[0xff, b'\n', 7, 0]);
-        set(cstring, "a\u{2028}<&>\u{7f}\0rest".as_bytes());
+        set(cstring, "a\u{2028}<&>\u{7f}\u{9b}\0rest".as_bytes());
         set(list, &[1u32, 2].map(u32::to_ne_bytes).concat());
         set(wide, &u64::MAX.to_ne_bytes());
         set(bools, &[1, 0]);
         set(negative, &(-3i16).to_ne_bytes());
         assert_eq!(
             compact(&ds, &element),
-            "{\"c\":\"a\\u2028<&>\u{7f}\",\"f\":null,\"f32\":0.1,\"g\":\"00ff\",\"i\":-3,\
+            "{\"c\":\"a\\u2028<&>\u{7f}\\u009b\",\"f\":null,\"f32\":0.1,\"g\":\"00ff\",\"i\":-3,\
              \"t\":\"\\ufffd\\n\\u0007\\u0000\",\"u32\":[1,2],\"u64\":[18446744073709551615],\"x\":\"0100\"}"
         );
     }

@@ -8,12 +8,17 @@
 //! everything that a terminal could take for a command.
 
 pub mod columns;
+pub mod csv;
 pub mod fields;
+pub mod histogram;
 pub mod json;
+pub mod loss;
 mod memo;
 pub mod mode;
 pub(crate) mod number;
+pub mod pcapng;
 mod plan;
+mod point;
 mod scan;
 pub mod schema;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fields::unknown_source;
+use super::point::{point, suggest};
 use crate::data::DataSource;
 use crate::{Error, Result};
 
@@ -17,6 +18,8 @@ pub enum Mode {
     JsonPretty,
     /// YAML documents.
     Yaml,
+    /// Comma-separated values with a header. Every data source can be shown so, although none declares it.
+    Csv,
     /// Not at all.
     None,
     /// A capture file.
@@ -70,29 +73,43 @@ pub fn default_mode(source: &DataSource) -> String {
     supported.into_iter().next().unwrap_or_else(|| "none".to_owned())
 }
 
+/// The mode that no data source declares.
+const CSV: &str = "csv";
+
 /// A parsed `--output` option.
 #[derive(Clone, Debug, Default)]
-pub struct Modes {
-    any: Option<String>,
-    by_source: BTreeMap<String, String>,
+pub struct Modes<'a> {
+    value: &'a str,
+    any: Option<&'a str>,
+    by_source: BTreeMap<&'a str, &'a str>,
 }
 
-impl Modes {
+impl<'a> Modes<'a> {
     /// Parses `MODE` or `DS:MODE,DS:MODE…`; an empty text means the defaults.
-    pub fn parse(value: &str) -> Result<Self> {
-        let mut modes = Self::default();
+    ///
+    /// # Errors
+    ///
+    /// Both forms in one value.
+    pub fn parse(value: &'a str) -> Result<Self> {
+        let mut modes = Self {
+            value,
+            ..Self::default()
+        };
         for item in value.split(',').filter(|item| !item.is_empty()) {
             match item.split_once(':') {
                 Some((source, mode)) => {
-                    modes.by_source.insert(source.trim().to_owned(), mode.trim().to_owned());
+                    modes.by_source.insert(source.trim(), mode.trim());
                 }
-                None => modes.any = Some(item.trim().to_owned()),
+                None => modes.any = Some(item.trim()),
             }
         }
-        if modes.any.is_some() && !modes.by_source.is_empty() {
-            return Err(Error::invalid("mixed values with and without specifying data source")
-                .context("parsing default output modes")
-                .with_hint("say either -o MODE or -o DATASOURCE:MODE,DATASOURCE:MODE"));
+        if let Some(any) = modes.any.filter(|_| !modes.by_source.is_empty()) {
+            let place = point(value, any);
+            return Err(
+                Error::invalid(format!("mixed values with and without specifying data source{place}"))
+                    .context("parsing default output modes")
+                    .with_hint("say either -o MODE or -o DATASOURCE:MODE,DATASOURCE:MODE"),
+            );
         }
         Ok(modes)
     }
@@ -106,41 +123,48 @@ impl Modes {
     /// A data source that does not exist, or a mode that is not supported.
     pub fn resolve(&self, sources: &[&DataSource]) -> Result<Vec<Mode>> {
         let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
-        if let Some(name) = self.by_source.keys().find(|name| !names.contains(&name.as_str())) {
-            return Err(unknown_source("output", name, &names));
+        if let Some(name) = self.by_source.keys().find(|name| !names.contains(name)) {
+            return Err(unknown_source("output", self.value, name, &names));
         }
-        let for_all = self.any.as_deref();
-        let somebody_supports = for_all.is_some_and(|mode| sources.iter().any(|s| supported(s).contains(mode)));
+        let somebody_supports = self
+            .any
+            .is_some_and(|mode| sources.iter().any(|s| supported(s).contains(mode)));
         sources
             .iter()
             .map(|source| {
-                let Some(mode) = self.by_source.get(source.name()).map(String::as_str).or(for_all) else {
+                let Some(mode) = self.by_source.get(source.name()).copied().or(self.any) else {
                     return Ok(Mode::named(&default_mode(source)));
                 };
                 let supported = supported(source);
                 if supported.contains(mode) {
                     Ok(Mode::named(mode))
-                } else if for_all.is_some() && somebody_supports {
+                } else if mode == CSV {
+                    Ok(Mode::Csv)
+                } else if self.any.is_some() && somebody_supports {
                     tracing::debug!(
                         "data source {:?} cannot be shown as {mode:?}; leaving it out",
                         source.name()
                     );
                     Ok(Mode::None)
                 } else {
-                    Err(unsupported(source, mode, &supported))
+                    Err(self.unsupported(source, mode, &supported))
                 }
             })
             .collect()
     }
-}
 
-fn unsupported(source: &DataSource, mode: &str, supported: &BTreeSet<String>) -> Error {
-    let list: Vec<&str> = supported.iter().map(String::as_str).collect();
-    Error::invalid(format!(
-        "output mode {mode:?} for data source {:?} is not supported",
-        source.name()
-    ))
-    .with_hint(format!("supported modes are: {}", list.join(", ")))
+    fn unsupported(&self, source: &DataSource, mode: &str, supported: &BTreeSet<String>) -> Error {
+        let mut names: Vec<&str> = supported.iter().map(String::as_str).collect();
+        if !supported.contains(CSV) {
+            names.push(CSV);
+        }
+        let place = point(self.value, mode);
+        let error = Error::invalid(format!(
+            "output mode {mode:?} for data source {:?} is not supported{place}",
+            source.name()
+        ));
+        suggest(error, mode, &names, "supported modes")
+    }
 }
 
 /// The default of the `output` parameter, as help shows it.
@@ -197,28 +221,47 @@ mod tests {
         let error = resolve("json,a:yaml", &[&a, &b]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "parsing default output modes: mixed values with and without specifying data source"
+            "parsing default output modes: mixed values with and without specifying data source\n | json,a:yaml\n | ^"
         );
     }
 
     #[test]
     fn wrong_modes_and_sources_are_errors() {
         let ds = source("open", &[]);
-        for value in ["bad", "raw", "pcap-ng", "open:bad"] {
+        for (value, carets) in [("bad", "^"), ("raw", "^"), ("pcap-ng", "^"), ("open: bad", "......^")] {
             let error = resolve(value, &[&ds]).unwrap_err();
-            let mode = value.trim_start_matches("open:");
+            let mode = value.trim_start_matches("open: ");
             assert_eq!(
                 error.to_string(),
-                format!("output mode {mode:?} for data source \"open\" is not supported")
+                format!("output mode {mode:?} for data source \"open\" is not supported\n | {value}\n | {carets}")
             );
             assert_eq!(
                 error.hint(),
-                Some("supported modes are: columns, json, jsonpretty, none, yaml")
+                Some("supported modes are: columns, json, jsonpretty, none, yaml, csv")
             );
         }
+        let error = resolve("jsno", &[&ds]).unwrap_err();
+        assert_eq!(error.hint(), Some("did you mean `json`?"));
         let error = resolve("nosuch:json", &[&ds]).unwrap_err();
-        assert_eq!(error.to_string(), "--output: unknown data source \"nosuch\"");
+        assert_eq!(
+            error.to_string(),
+            "--output: unknown data source \"nosuch\"\n | nosuch:json\n | ^"
+        );
         assert_eq!(error.hint(), Some("the gadget's data sources are: open"));
+    }
+
+    #[test]
+    fn csv_is_for_all_and_declared_by_none() {
+        let (a, b) = (source("a", &[]), source("b", &[("cli.supported-output-modes", "none")]));
+        assert_eq!(resolve("csv", &[&a, &b]).unwrap(), [Mode::Csv, Mode::Csv]);
+        assert_eq!(resolve("b:csv", &[&a, &b]).unwrap(), [Mode::Columns, Mode::Csv]);
+        assert!(!help(&[&a]).contains("csv"));
+        let own = source("own", &[("cli.supported-output-modes", "csv")]);
+        assert_eq!(
+            resolve("csv", &[&own]).unwrap(),
+            [Mode::Text("csv".to_owned())],
+            "the gadget's own"
+        );
     }
 
     #[test]

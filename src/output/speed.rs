@@ -50,7 +50,7 @@ fn nanoseconds_per_event() {
     measure("trace_open, all fields, jsonpretty", |out| pretty.encode(&element, out));
     let mut yaml = yaml::Encoder::new(&ds);
     measure("trace_open, all fields, yaml", |out| yaml.encode(&element, out));
-    let table = Table::new(&ds, &Selection::default_of(&ds), None).unwrap();
+    let mut table = Table::new(&ds, &Selection::default_of(&ds), None).unwrap();
     measure("trace_open, default columns", |out| table.row(&element, out));
 
     let mut context = Context {

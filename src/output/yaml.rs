@@ -32,6 +32,15 @@ struct Scratch {
 impl Encoder {
     /// Compiles an encoder for elements of `source`.
     pub fn new(source: &DataSource) -> Self {
+        Self::compile(source, false)
+    }
+
+    /// Like [`new`](Self::new), for eyes: nothing in it acts on a terminal or deceives them, and it is the same YAML.
+    pub fn for_terminal(source: &DataSource) -> Self {
+        Self::compile(source, true)
+    }
+
+    fn compile(source: &DataSource, terminal: bool) -> Self {
         let nodes = tree::tree(source, natural_order);
         let mut fields = Vec::new();
         tree::leaves(&nodes, &mut fields);
@@ -40,7 +49,7 @@ impl Encoder {
         if nodes.is_empty() {
             plan.text("{}\n");
         }
-        mapping(source, &nodes, 0, &mut plan);
+        mapping(source, &nodes, 0, terminal, &mut plan);
         Self {
             plan,
             fields,
@@ -61,17 +70,17 @@ impl Encoder {
 }
 
 /// Compiles the lines of a mapping that is indented by `indent`.
-fn mapping(source: &DataSource, nodes: &[Node<'_>], indent: usize, plan: &mut Plan<Value>) {
+fn mapping(source: &DataSource, nodes: &[Node<'_>], indent: usize, terminal: bool, plan: &mut Plan<Value>) {
     for node in nodes {
         let start = plan.text_mut().len();
         plan.text(" ".repeat(indent));
-        scalar::append_key(node.field.name(), plan.text_mut());
+        scalar::append_key(node.field.name(), terminal, plan.text_mut());
         plan.text(":");
         match &node.children {
             Some(children) if children.is_empty() => plan.text(" {}\n"),
             Some(children) => {
                 plan.text("\n");
-                mapping(source, children, indent + 2, plan);
+                mapping(source, children, indent + 2, terminal, plan);
             }
             None => {
                 let key = plan.text_mut().get(start..).unwrap_or_default();
@@ -83,6 +92,7 @@ fn mapping(source: &DataSource, nodes: &[Node<'_>], indent: usize, plan: &mut Pl
                     place: scalar::Place {
                         column,
                         indent: indent + 2,
+                        terminal,
                     },
                 });
             }

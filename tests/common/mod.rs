@@ -10,6 +10,7 @@
 
 pub(crate) mod docker;
 pub(crate) mod live;
+pub(crate) mod namespaces;
 pub(crate) mod registry;
 pub(crate) mod traced;
 

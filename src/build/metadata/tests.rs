@@ -54,16 +54,133 @@ fn undecodable_files_are_named() {
     assert_eq!(message(""), "decoding metadata file: EOF");
     assert_eq!(
         message("name: [a]"),
-        "decoding metadata file: yaml: line 1: expected a text, found a list"
+        "decoding metadata file: yaml: line 1: name: expected a text, found a list"
     );
     assert_eq!(
         message("datasources:\n  open: 3\n"),
-        "decoding metadata file: yaml: line 2: expected a mapping, found an integer"
+        "decoding metadata file: yaml: line 2: datasources.open: expected a mapping, found an integer"
     );
     assert_eq!(
         message("name: a\n  b: c: d\n"),
-        "decoding metadata file: yaml: line 2: mapping values are not allowed in this context"
+        "decoding metadata file: yaml: line 2: mapping values are not allowed in this context (column 4)"
     );
+}
+
+#[test]
+fn values_of_the_wrong_type_are_named() {
+    for (yaml, expected) in [
+        (
+            "datasources: [a]",
+            "line 1: datasources: expected a mapping, found a list",
+        ),
+        (
+            "datasources:\n  open:\n    fields:\n      a: {annotations: {x: [1]}}",
+            "line 4: datasources.open.fields.a.annotations.x: expected a text, found a list",
+        ),
+        (
+            "dataSources: {open: {tags: {a: b}}}",
+            "line 1: dataSources.open.tags: expected a list, found a mapping",
+        ),
+        (
+            "params: {custom: {x: {patch: 3}}}",
+            "line 1: params.custom.x.patch: expected a mapping, found an integer",
+        ),
+        (
+            "params: {custom: {x: {values: {a: {patch: {b: ['{{x}}']}}}}}}",
+            "line 1: params.custom.x.values.a.patch.b: template: patch:1:3: function \"x\" not defined",
+        ),
+        (
+            "params: {wasm: {x: {isMandatory: maybe}}}",
+            "line 1: params.wasm.x.isMandatory: expected true or false, found a string",
+        ),
+        (
+            "paramDefaults: {a: {b: c}}",
+            "line 1: paramDefaults.a: expected a text, found a mapping",
+        ),
+        (
+            "operator:\n  process: {interval: soon}",
+            "line 2: operator.process.interval: time: invalid duration \"soon\"",
+        ),
+        (
+            "Operator: {cgroup: {count: 1.5}}",
+            "line 1: operator.cgroup.count: strconv.ParseInt: parsing \"1.5\": invalid syntax",
+        ),
+        (
+            "operator: {process: {emitstats: yes}}",
+            "line 1: operator.process.emitstats: expected true or false, found a string",
+        ),
+        (
+            "name: a\nNAME: b",
+            "line 2: key \"NAME\" is there already, in line 1 (keys are the same in any case)",
+        ),
+        (
+            "name: a\nname: b",
+            "line 2: mapping key \"name\" already defined at line 1",
+        ),
+    ] {
+        let error = Metadata::decode(yaml.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error, format!("decoding metadata file: yaml: {expected}"), "{yaml}");
+    }
+    let fine = "operator: {process: {interval: 5, first-interval: , fields: a b, count: '3', emitstats: 'true'}, other: [1]}\n\
+                programs: {p: {attach_to: x, optional: true}}\nparams: {custom: {x: {patch: {a: '{{1}}'}}}}\nunknown: [1]";
+    Metadata::decode(fine.as_bytes()).unwrap();
+}
+
+#[test]
+fn deep_and_large_files_are_refused_or_read() {
+    let message = |yaml: String| Metadata::decode(yaml.as_bytes()).unwrap_err().to_string();
+    assert!(message(format!("a: {}1{}", "[".repeat(100), "]".repeat(100))).contains("nested deeper than 64 levels"));
+    assert!(message("[".repeat(1 << 20)).contains("recursion limit exceeded"));
+    let deep: String = (0..200).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
+    assert!(message(deep).contains("nested deeper than 64 levels"));
+    assert!(message("a: b\n".repeat(4_000_000)).contains("larger than the limit"));
+    let large: String = (0..20_000).map(|i| format!("key-{i}: {}\n", "x".repeat(30))).collect();
+    Metadata::decode(large.as_bytes()).unwrap();
+}
+
+#[test]
+fn unknown_keys_are_named_with_what_was_meant() {
+    let yaml = "\
+name: x
+homepageurl: y
+datasource:
+  open: {}
+dataSources:
+  open:
+    fileds: {}
+    fields:
+      a: {anotations: {x: y}, tags: [z]}
+params:
+  ebpf: {v: {key: k, defaultvalue: 3}}
+  wsam: {}
+  custom: {c: {patch: {anything: goes}, type: int}}
+operator:
+  process: {intervall: 3s}
+  unknown: {x: y}
+wholly-other: 1
+";
+    assert_eq!(
+        unknown_keys(yaml.as_bytes()),
+        [
+            "gadget.yaml: line 2: key \"homepageurl\" is not read: it must be written homepageURL",
+            "gadget.yaml: line 4: unknown key \"datasource\"; did you mean `datasources`?",
+            "gadget.yaml: line 7: unknown key \"fileds\" in dataSources.open; did you mean `fields`?",
+            "gadget.yaml: line 9: unknown key \"anotations\" in dataSources.open.fields.a; did you mean `annotations`?",
+            "gadget.yaml: line 12: unknown key \"wsam\" in params; did you mean `wasm`?",
+            "gadget.yaml: line 13: unknown key \"type\" in params.custom.c",
+            "gadget.yaml: line 17: unknown key \"wholly-other\"",
+            "gadget.yaml: line 15: unknown key \"intervall\" in operator.process; did you mean `interval`?",
+        ]
+    );
+    assert!(unknown_keys(b"not: [yaml").is_empty());
+    for gadget in ["trace_open", "trace_exec"] {
+        let path = format!("{}/gadgets/{gadget}/gadget.yaml", env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(
+            unknown_keys(&std::fs::read(path).unwrap()),
+            Vec::<String>::new(),
+            "{gadget}"
+        );
+    }
 }
 
 #[test]

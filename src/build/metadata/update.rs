@@ -237,7 +237,7 @@ fn map_entry<'a>(entries: &'a mut Entries, key: &str) -> Result<&'a mut Entries>
     if node.is_null() {
         *node = Node::map(Vec::new());
     }
-    let error = wrong_type(node, "a mapping");
+    let error = wrong_type(node, key, "a mapping");
     match &mut node.value {
         Value::Map(entries) => Ok(entries),
         _ => Err(error),

@@ -4,6 +4,7 @@
 //! version does not attach is refused by name.
 
 mod cgroup;
+mod iter;
 mod kprobe;
 mod kprobe_multi;
 mod perf_event;
@@ -12,8 +13,12 @@ mod trace;
 mod tracepoint;
 pub(in crate::ebpf) mod uprobe;
 
+use std::os::fd::BorrowedFd;
+
 use libbpf_rs::{Link, ProgramInput, ProgramMut, ProgramType};
 
+pub use self::iter::IterKind;
+pub(crate) use self::kprobe::has_kprobes;
 pub use self::perf_event::PerfSettings;
 pub use self::uprobe::{Binary, Point, Target};
 use super::print;
@@ -26,7 +31,7 @@ pub const DISABLED: &str = "gadget_program_disabled";
 const SECTIONS: &str = "this version attaches tracepoint/GROUP/NAME, raw_tracepoint/NAME, tp_btf/NAME, kprobe/FUNCTION, \
      kretprobe/FUNCTION, kprobe.multi/PATTERN, ksyscall/NAME, uprobe/FILE:FUNCTION, uretprobe/FILE:FUNCTION, uprobe.multi/FILE:PATTERN, \
      usdt/FILE:PROVIDER:PROBE, fentry/FUNCTION, fexit/FUNCTION, fmod_ret/FUNCTION, lsm/HOOK, \
-     perf_event/NAME, sockops, cgroup/…, cgroup_skb/… and syscall";
+     perf_event/NAME, sockops, cgroup/…, cgroup_skb/…, syscall and iter/KIND";
 
 /// Families that are resolved through BTF when the object is loaded.
 const TRACING: [&str; 5] = ["tp_btf", "fentry", "fexit", "fmod_ret", "lsm"];
@@ -70,6 +75,11 @@ pub enum Section {
         symbol: String,
         /// Whether the program runs at the function's return.
         on_return: bool,
+    },
+    /// An iterator, which runs when it is read; what it goes through is resolved at load.
+    Iter {
+        /// What it goes through.
+        kind: IterKind,
     },
     /// Entry or return of all kernel functions whose names match.
     KprobeMulti {
@@ -165,6 +175,10 @@ impl Section {
                 },
             },
             "syscall" => Section::RunOnce,
+            "iter" => match IterKind::parse(own) {
+                Some(kind) => Section::Iter { kind },
+                None => Section::unsupported(format!("unsupported iter type {own:?}")),
+            },
             "cgroup" | "cgroup_skb" => Section::Cgroup {
                 family: section.to_owned(),
             },
@@ -214,7 +228,12 @@ impl Section {
 }
 
 /// Attaches a loaded program. Nothing when it is disabled or has run. The program is detached when the links are dropped.
-pub fn attach(program: &mut ProgramMut<'_>, section: &Section) -> Result<Vec<Link>> {
+/// `iterated_map` is the map that it walks, if it is an iterator over a map's elements.
+pub fn attach(
+    program: &mut ProgramMut<'_>,
+    section: &Section,
+    iterated_map: Option<BorrowedFd<'_>>,
+) -> Result<Vec<Link>> {
     let name = program.name().to_string_lossy().into_owned();
     let one = |link: Result<Link>| link.map(|link| vec![link]);
     let (result, log) = print::capture(|| match section {
@@ -232,6 +251,7 @@ pub fn attach(program: &mut ProgramMut<'_>, section: &Section) -> Result<Vec<Lin
         Section::Uprobe(_) => Ok(Vec::new()),
         Section::PerfEvent(settings) => perf_event::attach(program, *settings),
         Section::Cgroup { family } => one(cgroup::attach(program, family)),
+        Section::Iter { kind } => one(iter::attach(program, *kind, iterated_map)),
         Section::RunOnce => run_once(program).map(|()| Vec::new()),
         Section::Invalid { .. } | Section::Unsupported { .. } => section.check(&name).map(|()| Vec::new()),
     });
@@ -360,6 +380,16 @@ mod tests {
             ),
             ("syscall", None, Section::RunOnce),
             ("kprobe/gadget_program_disabled", None, Section::Disabled),
+            ("iter/task", None, Section::Iter { kind: IterKind::Task }),
+            (
+                "iter.s/task_file",
+                None,
+                Section::Iter {
+                    kind: IterKind::TaskFile,
+                },
+            ),
+            ("iter/udp", Some("tcp"), Section::Iter { kind: IterKind::Udp }),
+            ("iter/tcp", Some("gadget_program_disabled"), Section::Disabled),
             (
                 "tp_btf/sched_switch",
                 Some("gadget_program_disabled"),
@@ -386,11 +416,14 @@ mod tests {
             "sk_reuseport/migrate",
             "xdp",
             "",
+            "iter",
+            "iter/unix",
         ] {
             let Section::Unsupported { reason } = Section::parse(section, None, &Config::default()) else {
                 panic!("{section}")
             };
-            assert!(reason.contains(&format!("{section:?}")), "{reason}");
+            let named = section.strip_prefix("iter").unwrap_or(section).trim_start_matches('/');
+            assert!(reason.contains(&format!("{named:?}")), "{reason}");
         }
     }
 }

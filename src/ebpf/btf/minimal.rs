@@ -6,8 +6,12 @@
 //! result in place of the kernel's own BTF. Attaching by BTF id (tp_btf, iterators, …) still uses the kernel's.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
+use super::mapping::Mapping;
 use super::{Btf, BtfKind, BtfType, CoreRelocations, TypeId, essential_name};
 use crate::{Result, ResultExt};
 
@@ -17,40 +21,121 @@ const RING_BUFFER_HELPERS: &str = "BPF_FUNC_ringbuf_";
 /// The kernel's BTF in memory.
 #[derive(Debug)]
 pub struct KernelBtf {
-    bytes: Vec<u8>,
+    bytes: Bytes,
+    /// Where the types begin, once somebody has looked; `None` if that fails.
+    offsets: OnceLock<Option<Vec<u32>>>,
+}
+
+/// What [`KernelBtf::running`] gave last.
+static RUNNING: Mutex<Running> = Mutex::new(Running {
+    leases: 0,
+    kept: None,
+    last: Weak::new(),
+});
+
+struct Running {
+    leases: usize,
+    kept: Option<Arc<KernelBtf>>,
+    last: Weak<KernelBtf>,
+}
+
+/// While one of these exists, the BTF of the running kernel is read once only and kept; see [`KernelBtf::keep`].
+#[derive(Debug)]
+pub struct KeptBtf(());
+
+impl Drop for KeptBtf {
+    fn drop(&mut self) {
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        running.leases -= 1;
+        if running.leases == 0 {
+            running.kept = None;
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Bytes {
+    /// Where it is in the kernel's own memory.
+    Mapped(Mapping),
+    /// A copy.
+    Read(Vec<u8>),
 }
 
 impl KernelBtf {
     /// Where the kernel shows its BTF.
     pub const PATH: &str = "/sys/kernel/btf/vmlinux";
 
-    /// Reads the BTF of the running kernel, `None` if it does not show any.
-    pub fn running() -> Result<Option<Self>> {
-        match std::fs::read(Self::PATH) {
-            Ok(bytes) => Ok(Some(Self { bytes })),
+    /// The BTF of the running kernel, `None` if it does not show any. Who asks while others have it shares theirs.
+    pub fn running() -> Result<Option<Arc<Self>>> {
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(btf) = running.last.upgrade() {
+            return Ok(Some(btf));
+        }
+        let read = || -> std::io::Result<Bytes> {
+            let mut file = File::open(Self::PATH)?;
+            if let Some(mapping) = Mapping::of_kernel_file(&file) {
+                return Ok(Bytes::Mapped(mapping));
+            }
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok(Bytes::Read(bytes))
+        };
+        match read() {
+            Ok(bytes) => {
+                let btf = Arc::new(Self::new(bytes));
+                running.last = Arc::downgrade(&btf);
+                running.kept = (running.leases > 0).then(|| Arc::clone(&btf));
+                Ok(Some(btf))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).context(format!("reading {}", Self::PATH)),
+        }
+    }
+
+    /// Has what [`running`](Self::running) gives kept from its first call on, for as long as several are going to be made. It is
+    /// megabytes large where the kernel cannot show it without a copy.
+    pub fn keep() -> KeptBtf {
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).leases += 1;
+        KeptBtf(())
+    }
+
+    fn new(bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            offsets: OnceLock::new(),
         }
     }
 
     /// Reads BTF from a file.
     pub fn from_file(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("reading BTF from {}", path.display()))?;
-        Ok(Self { bytes })
+        Ok(Self::new(Bytes::Read(bytes)))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped(mapping) => mapping.bytes(),
+            Bytes::Read(bytes) => bytes,
+        }
     }
 
     /// A reader over it.
     pub fn parse(&self) -> Result<Btf<'_>> {
-        Btf::parse(&self.bytes)
+        let find = || Btf::sections(self.bytes()).and_then(|(types, _)| Btf::find_types(types));
+        match self.offsets.get_or_init(|| find().ok()) {
+            Some(offsets) => Btf::with_offsets(self.bytes(), offsets),
+            // Once more, for the error.
+            None => Btf::parse(self.bytes()),
+        }
     }
 
     /// The whole BTF, without ring buffer helpers if `perf` asks for that.
     fn whole(&self, options: MinimalOptions) -> Result<Vec<u8>> {
-        let mut bytes = self.bytes.clone();
+        let mut bytes = self.bytes().to_vec();
         if options.without_ring_buffer {
             // Shorten the names at their front: no program asks for `PF_FUNC_ringbuf_reserve`.
             let btf = self.parse()?;
-            let types_start = btf.types.as_ptr() as usize - self.bytes.as_ptr() as usize;
+            let types_start = btf.types.as_ptr() as usize - self.bytes().as_ptr() as usize;
             for func_id in btf
                 .types()
                 .filter(|t| t.kind == BtfKind::Enum && btf.name(t) == "bpf_func_id")
@@ -96,28 +181,61 @@ fn has_modules() -> bool {
     std::fs::read_dir("/sys/kernel/btf").is_ok_and(|entries| entries.count() > 1)
 }
 
-/// Which names can be wanted, decided by the first two bytes alone for most of the kernel's types.
+/// Which names are wanted, decided by the first two bytes alone for most of the kernel's types.
 struct NameFilter<'w> {
-    by_start: Vec<bool>,
-    names: HashMap<&'w str, bool>,
+    /// By the first two bytes: 0, or one more than the index of the group of names that begin with them.
+    by_start: Vec<u16>,
+    groups: Vec<Vec<WantedName<'w>>>,
+}
+
+struct WantedName<'w> {
+    name: &'w str,
+    found: bool,
 }
 
 impl<'w> NameFilter<'w> {
     fn new(wanted: &'w CoreRelocations) -> Self {
-        let mut by_start = vec![false; 1 << 16];
+        let mut by_start = vec![0; 1 << 16];
+        let mut groups: Vec<Vec<WantedName<'w>>> = Vec::new();
         for name in &wanted.names {
-            by_start[Self::start(name.as_bytes())] = true;
+            let group = &mut by_start[Self::start(name.as_bytes())];
+            if *group == 0 {
+                groups.push(Vec::new());
+                // There are no more groups than pairs of bytes, less that of the empty name.
+                *group = u16::try_from(groups.len()).unwrap_or(u16::MAX);
+            }
+            groups[usize::from(*group) - 1].push(WantedName { name, found: false });
         }
-        Self {
-            by_start,
-            names: wanted.names.iter().map(|name| (name.as_str(), false)).collect(),
-        }
+        Self { by_start, groups }
     }
 
     fn start(name: &[u8]) -> usize {
         let first = name.first().copied().unwrap_or(0);
         let second = name.get(1).copied().unwrap_or(0);
         usize::from(first) << 8 | usize::from(second)
+    }
+
+    /// The wanted name which is the essential one of the name that `strings` begins with, up to the first zero.
+    #[inline]
+    fn find(&mut self, strings: &[u8]) -> Option<&mut WantedName<'w>> {
+        let group = usize::from(self.by_start[Self::start(strings)]).checked_sub(1)?;
+        self.groups[group].iter_mut().find(|wanted| {
+            let Some(rest) = strings.strip_prefix(wanted.name.as_bytes()) else {
+                return false;
+            };
+            match rest.first() {
+                Some(0) | None => true,
+                Some(b'_') => {
+                    let name = strings.split(|byte| *byte == 0).next().unwrap_or_default();
+                    std::str::from_utf8(name).is_ok_and(|name| essential_name(name) == wanted.name)
+                }
+                Some(_) => false,
+            }
+        })
+    }
+
+    fn lacks_some(&self) -> bool {
+        self.groups.iter().flatten().any(|wanted| !wanted.found)
     }
 }
 
@@ -144,15 +262,11 @@ impl<'b, 'k> Collector<'b, 'k> {
         let mut queue = Vec::new();
         for (i, at) in self.btf.offsets.iter().enumerate() {
             let name_off = super::word(self.btf.types, *at as usize);
-            let start = self
-                .btf
-                .strings
-                .get(name_off as usize..name_off as usize + 2)
-                .unwrap_or_default();
-            if name_off == 0 || !filter.by_start[NameFilter::start(start)] {
+            if name_off == 0 {
                 continue;
             }
-            if let Some(found) = filter.names.get_mut(essential_name(self.btf.string(name_off))) {
+            let strings = self.btf.strings.get(name_off as usize..).unwrap_or_default();
+            if let Some(wanted) = filter.find(strings) {
                 let id = i as TypeId + 1;
                 if let Some(t) = self.btf.get(id)
                     && !matches!(
@@ -160,7 +274,7 @@ impl<'b, 'k> Collector<'b, 'k> {
                         BtfKind::Func | BtfKind::Var | BtfKind::Datasec | BtfKind::DeclTag
                     )
                 {
-                    *found = true;
+                    wanted.found = true;
                     queue.push(id);
                 }
             }
@@ -182,7 +296,7 @@ impl<'b, 'k> Collector<'b, 'k> {
         for (i, new) in self.kept.values_mut().enumerate() {
             *new = i as TypeId + 1;
         }
-        filter.names.values().any(|found| !found)
+        filter.lacks_some()
     }
 
     fn write(&self) -> Vec<u8> {
@@ -313,7 +427,7 @@ mod tests {
             false,
             &[("BPF_FUNC_map_lookup_elem", 1), ("BPF_FUNC_ringbuf_reserve", 131)],
         );
-        KernelBtf { bytes: b.build() }
+        KernelBtf::new(Bytes::Read(b.build()))
     }
 
     fn wanted(names: &[&str]) -> CoreRelocations {
@@ -361,6 +475,54 @@ mod tests {
             );
             assert_eq!(ids[0], ("BPF_FUNC_map_lookup_elem", 1));
         }
+    }
+
+    #[test]
+    fn names_are_found_with_and_without_flavour() {
+        let wanted = wanted(&["a", "ab", "abc", "abd_e"]);
+        let mut filter = NameFilter::new(&wanted);
+        let mut find = |text: &[u8]| filter.find(text).map(|wanted| wanted.name);
+        for (text, expected) in [
+            (&b"a\0b\0"[..], Some("a")),
+            (b"ab\0c", Some("ab")),
+            (b"ab", Some("ab")),
+            (b"abc___o\0", Some("abc")),
+            (b"abc_o\0", None),
+            (b"abcd\0", None),
+            (b"abd_e\0", Some("abd_e")),
+            (b"abd\0", None),
+            (b"b\0", None),
+            (b"", None),
+        ] {
+            assert_eq!(find(text), expected, "{}", text.escape_ascii());
+        }
+        assert!(filter.lacks_some());
+    }
+
+    #[test]
+    fn the_running_kernels_is_shared_while_it_is_in_use_or_kept() {
+        let Some(first) = KernelBtf::running().unwrap() else {
+            return;
+        };
+        assert!(Arc::ptr_eq(&first, &KernelBtf::running().unwrap().unwrap()));
+        drop(first);
+        let kept = KernelBtf::keep();
+        let address = Arc::as_ptr(&KernelBtf::running().unwrap().unwrap());
+        assert_eq!(Arc::as_ptr(&KernelBtf::running().unwrap().unwrap()), address);
+        drop(kept);
+    }
+
+    #[test]
+    fn a_mapping_shows_what_reading_shows() {
+        // Where the kernel does not map its BTF, any file of an old time will do: what is shown must be what is there.
+        let path = [KernelBtf::PATH, "/proc/self/exe"]
+            .into_iter()
+            .find(|path| File::open(path).is_ok_and(|file| Mapping::of_kernel_file(&file).is_some()))
+            .unwrap();
+        let mapping = Mapping::of_kernel_file(&File::open(path).unwrap()).unwrap();
+        assert!(mapping.bytes() == std::fs::read(path).unwrap(), "{path}");
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Mapping::of_kernel_file(&File::open(dir.path()).unwrap()).is_none());
     }
 
     #[test]

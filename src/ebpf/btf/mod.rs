@@ -3,13 +3,16 @@
 //! The reader borrows; types are decoded when asked for. Nothing in a BTF blob is trusted: offsets, ids and lengths are
 //! checked, and chains of types are followed to a bounded depth only.
 
+mod mapping;
 mod minimal;
 mod reloc;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use minimal::{KernelBtf, MinimalOptions, minimal};
+pub use minimal::{KeptBtf, KernelBtf, MinimalOptions, minimal};
 pub use reloc::{CoreRelocations, essential_name};
+
+use std::borrow::Cow;
 
 use crate::{Error, Result};
 
@@ -154,12 +157,32 @@ pub struct Btf<'a> {
     types: &'a [u8],
     strings: &'a [u8],
     /// Offset of type i + 1 in `types`.
-    offsets: Vec<u32>,
+    offsets: Cow<'a, [u32]>,
 }
 
 impl<'a> Btf<'a> {
     /// Reads the header and finds the start of every type.
     pub fn parse(data: &'a [u8]) -> Result<Self> {
+        let (types, strings) = Self::sections(data)?;
+        Ok(Self {
+            types,
+            strings,
+            offsets: Self::find_types(types)?.into(),
+        })
+    }
+
+    /// The same where the starts of the types are known: they must come from [`find_types`](Self::find_types) of the same data.
+    fn with_offsets(data: &'a [u8], offsets: &'a [u32]) -> Result<Self> {
+        let (types, strings) = Self::sections(data)?;
+        Ok(Self {
+            types,
+            strings,
+            offsets: offsets.into(),
+        })
+    }
+
+    /// The types and the strings.
+    fn sections(data: &'a [u8]) -> Result<(&'a [u8], &'a [u8])> {
         let bad = |what: &str| Error::invalid(format!("invalid BTF: {what}"));
         if data.len() < 24 {
             return Err(bad("truncated header"));
@@ -175,6 +198,11 @@ impl<'a> Btf<'a> {
         };
         let types = section(8, 12).ok_or_else(|| bad("type section outside the data"))?;
         let strings = section(16, 20).ok_or_else(|| bad("string section outside the data"))?;
+        Ok((types, strings))
+    }
+
+    fn find_types(types: &[u8]) -> Result<Vec<u32>> {
+        let bad = |what: &str| Error::invalid(format!("invalid BTF: {what}"));
         let mut offsets = Vec::with_capacity(types.len() / 24);
         let mut at = 0;
         while at < types.len() {
@@ -195,11 +223,7 @@ impl<'a> Btf<'a> {
         if at != types.len() {
             return Err(bad("truncated type"));
         }
-        Ok(Self {
-            types,
-            strings,
-            offsets,
-        })
+        Ok(offsets)
     }
 
     /// Number of types, void not counted. Ids run from 1 to this number.

@@ -5,7 +5,7 @@
 
 pub mod drain;
 mod perf;
-mod ring;
+pub(crate) mod ring;
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;

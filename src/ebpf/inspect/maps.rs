@@ -29,7 +29,7 @@ impl Map {
     }
 
     /// A map as the members of its declaration describe it: `int (*type)[N]` for numbers, `T *key` for types.
-    pub(super) fn declared(btf: &Btf<'_>, ty: TypeId) -> Self {
+    pub(in crate::ebpf) fn declared(btf: &Btf<'_>, ty: TypeId) -> Self {
         let mut map = Self::default();
         let Some(declaration) = btf.resolve(ty).filter(|t| t.kind == BtfKind::Struct) else {
             return map;

@@ -157,10 +157,19 @@ fn is_decimal(digits: &str) -> bool {
 ///
 /// `strconv.ParseInt: parsing "x": invalid syntax`, or `… value out of range`
 pub fn parse_int(value: &str, bits: u32) -> Result<i64> {
+    signed("ParseInt", value, bits)
+}
+
+/// Like [`parse_int`] for 64 bits; the error names Go's `Atoi`.
+fn atoi(value: &str) -> Result<i64> {
+    signed("Atoi", value, 64)
+}
+
+fn signed(function: &str, value: &str, bits: u32) -> Result<i64> {
     if !is_decimal(value.strip_prefix(['+', '-']).unwrap_or(value)) {
-        return Err(number_error("ParseInt", value, "invalid syntax"));
+        return Err(number_error(function, value, "invalid syntax"));
     }
-    let out_of_range = || number_error("ParseInt", value, "value out of range");
+    let out_of_range = || number_error(function, value, "value out of range");
     let number: i64 = value.parse().map_err(|_| out_of_range())?;
     let unused = 64 - bits.clamp(1, 64);
     if (number << unused) >> unused == number {
@@ -308,10 +317,10 @@ impl PerDataSource<i64> {
     ///
     /// # Errors
     ///
-    /// `converting "x" to int: …`, or mixed items.
+    /// `converting x to int: …`, or mixed items.
     pub fn ints(text: &str) -> Result<Self> {
         Self::parse_with(text, |value| {
-            parse_int(value, 64).map_err(|e| e.context(format!("converting {} to int", go_quote(value))))
+            atoi(value).map_err(|e| e.context(format!("converting {value} to int")))
         })
     }
 }
@@ -321,10 +330,10 @@ impl PerDataSource<Duration> {
     ///
     /// # Errors
     ///
-    /// `converting "x" to duration: …`, or mixed items.
+    /// `converting x to duration: …`, or mixed items.
     pub fn durations(text: &str) -> Result<Self> {
         Self::parse_with(text, |value| {
-            parse_duration(value).map_err(|e| e.context(format!("converting {} to duration", go_quote(value))))
+            parse_duration(value).map_err(|e| e.context(format!("converting {value} to duration")))
         })
     }
 }
@@ -434,7 +443,7 @@ mod tests {
         let strings = PerDataSource::strings("ds1:10,ds2:").unwrap();
         assert_eq!(strings.get("ds2").map(String::as_str), Some(""));
         assert_eq!(strings.get("ds3"), None);
-        assert!(text(PerDataSource::ints("ds1:10,ds2:")).starts_with(r#"converting "" to int: "#));
+        assert!(text(PerDataSource::ints("ds1:10,ds2:")).starts_with("converting  to int: strconv.Atoi: "));
         assert_eq!(PerDataSource::ints("-1").unwrap().get("any"), Some(&-1));
         assert_eq!(
             PerDataSource::strings("a:b:c,a:d")
@@ -448,7 +457,7 @@ mod tests {
             PerDataSource::durations("x:2s").unwrap().get("x"),
             Some(&Duration::from_secs(2))
         );
-        assert!(text(PerDataSource::durations("2")).starts_with(r#"converting "2" to duration: "#));
+        assert!(text(PerDataSource::durations("2")).starts_with("converting 2 to duration: "));
     }
 
     #[test]

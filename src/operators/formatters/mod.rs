@@ -6,23 +6,23 @@
 mod endpoint;
 mod errno;
 mod file;
-mod layout;
 mod protocol;
 mod signal;
 mod syscall;
 mod syscall_table;
 #[cfg(test)]
 mod tests;
-mod timestamp;
+pub(super) mod timestamp;
 mod units;
 
 use endpoint::{Layer3, Layer4};
-use jiff::tz::TimeZone;
-use timestamp::Clock;
+use timestamp::{Clock, WallClock};
 
+use super::host::HostFacts;
 use super::{Context, Demand, Explanation, Instance, explain, priority};
 use crate::Result;
 use crate::data::{Accessor, DataSource, Element, FieldId, Flow, Kind, NewField, Scalar};
+use crate::metadata::layout;
 
 /// The formatters' part in one gadget.
 #[derive(Debug)]
@@ -192,7 +192,11 @@ impl Instance for Formatters {
     }
 
     fn prepare(&mut self, context: &mut Context) -> Result<()> {
-        let offset = timestamp::boot_offset()?;
+        let clock = WallClock {
+            offset: context.host.boot_offset()?,
+            unstamped: context.host.unstamped,
+        };
+        let host = &context.host;
         for (index, stream) in context.streams.iter_mut().enumerate() {
             for (endpoints, priority) in [
                 (false, priority::subscription::FORMATTERS),
@@ -201,7 +205,7 @@ impl Instance for Formatters {
                 let mut jobs: Vec<Job> = self
                     .of_stream(index, &stream.demand, endpoints)
                     .into_iter()
-                    .map(|step| Job::new(step, offset, &stream.demand))
+                    .map(|step| Job::new(step, clock, host, &stream.demand))
                     .collect();
                 if jobs.is_empty() {
                     continue;
@@ -351,9 +355,9 @@ struct Job {
 enum Work {
     Signal,
     Errno,
-    Syscall,
+    Syscall(&'static [&'static str]),
     Timestamp {
-        offset: i64,
+        wall: WallClock,
         /// `None` if only the number is wanted.
         clock: Option<Clock>,
     },
@@ -367,7 +371,7 @@ enum Work {
 }
 
 impl Job {
-    fn new(step: Step, offset: i64, demand: &Demand) -> Self {
+    fn new(step: Step, wall: WallClock, host: &HostFacts, demand: &Demand) -> Self {
         let wants_text = demand.wants(step.output);
         Self {
             input: step.input,
@@ -376,10 +380,10 @@ impl Job {
             work: match step.form {
                 Form::Signal => Work::Signal,
                 Form::Errno => Work::Errno,
-                Form::Syscall => Work::Syscall,
+                Form::Syscall => Work::Syscall(syscall::table(host.architecture)),
                 Form::Timestamp(layout) => Work::Timestamp {
-                    offset,
-                    clock: wants_text.then(|| Clock::new(TimeZone::system(), layout.as_deref())),
+                    wall,
+                    clock: wants_text.then(|| Clock::new(host.zone(), layout.as_deref())),
                 },
                 Form::Bytes => Work::Bytes,
                 Form::Duration => Work::Duration,
@@ -400,9 +404,9 @@ impl Job {
             Work::Signal => text.write(element, |out| signal::append(bits as u32, out)),
             Work::Errno if bits == 0 => {}
             Work::Errno => text.write(element, |out| errno::append(bits as u32, out)),
-            Work::Syscall => text.write(element, |out| syscall::append(syscall::NATIVE, bits, out)),
-            Work::Timestamp { offset, clock } => {
-                let wall = timestamp::wall(bits, *offset);
+            Work::Syscall(table) => text.write(element, |out| syscall::append(table, bits, out)),
+            Work::Timestamp { wall, clock } => {
+                let wall = wall.wall(bits);
                 self.input.set_bits(element, wall as u64);
                 if let Some(clock) = clock {
                     text.write(element, |out| clock.append(wall, out));

@@ -1,9 +1,15 @@
 //! System call numbers and their names.
 
 use super::syscall_table::{AMD64, ARM64};
+use crate::operators::host::Architecture;
 
-/// The names of the architecture that this program runs on.
-pub(super) const NATIVE: &[&str] = if cfg!(target_arch = "aarch64") { ARM64 } else { AMD64 };
+/// The names on `architecture`.
+pub(super) fn table(architecture: Architecture) -> &'static [&'static str] {
+    match architecture {
+        Architecture::Amd64 => AMD64,
+        Architecture::Arm64 => ARM64,
+    }
+}
 
 /// Appends the name of system call `number` in `table`, `SYS_UNKNOWN` for what has none.
 pub(super) fn append(table: &[&str], number: u64, out: &mut Vec<u8>) {

@@ -4,37 +4,37 @@ use std::io::Write;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use nix::time::{ClockId, clock_gettime};
+use nix::time::ClockId;
 
 use super::layout::Layout;
-use crate::{Result, ResultExt};
+use crate::operators::host::nanoseconds;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// Nanoseconds between the boot of the machine and the epoch, measured now.
-pub(super) fn boot_offset() -> Result<i64> {
-    let boot = nanoseconds(ClockId::CLOCK_BOOTTIME)?;
-    let wall = nanoseconds(ClockId::CLOCK_REALTIME)?;
-    Ok(wall - boot)
+/// From times since boot to times since the epoch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WallClock {
+    /// Nanoseconds between boot and the epoch.
+    pub(super) offset: i64,
+    /// What 0 means; the present if nothing is said.
+    pub(super) unstamped: Option<i64>,
 }
 
-fn nanoseconds(clock: ClockId) -> Result<i64> {
-    let time = clock_gettime(clock).context("reading the clock")?;
-    Ok(time.tv_sec() * SECOND + time.tv_nsec())
-}
-
-/// Wall-clock nanoseconds of a boot-time stamp; 0 means now.
-pub(super) fn wall(boot: u64, offset: i64) -> i64 {
-    if boot == 0 {
-        nanoseconds(ClockId::CLOCK_REALTIME).unwrap_or(0)
-    } else {
-        (boot as i64).wrapping_add(offset)
+impl WallClock {
+    /// Wall-clock nanoseconds of a boot-time stamp.
+    #[inline]
+    pub(super) fn wall(self, boot: u64) -> i64 {
+        match (boot, self.unstamped) {
+            (0, Some(time)) => time,
+            (0, None) => nanoseconds(ClockId::CLOCK_REALTIME).unwrap_or(0),
+            _ => (boot as i64).wrapping_add(self.offset),
+        }
     }
 }
 
 /// Writes wall-clock times as text. What only changes from second to second is kept.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(in crate::operators) struct Clock {
     zone: TimeZone,
     layout: Option<Layout>,
     second: i64,
@@ -47,7 +47,7 @@ pub(super) struct Clock {
 impl Clock {
     /// Writes times of `zone`, with nine digits of the second as RFC 3339 has it unless `layout` (a Go time layout) says
     /// otherwise.
-    pub(super) fn new(zone: TimeZone, layout: Option<&str>) -> Self {
+    pub(in crate::operators) fn new(zone: TimeZone, layout: Option<&str>) -> Self {
         Self {
             zone,
             layout: layout.map(Layout::parse),
@@ -58,7 +58,7 @@ impl Clock {
     }
 
     /// Appends the time that is `wall` nanoseconds after the epoch.
-    pub(super) fn append(&mut self, wall: i64, out: &mut Vec<u8>) {
+    pub(in crate::operators) fn append(&mut self, wall: i64, out: &mut Vec<u8>) {
         let second = wall.div_euclid(SECOND);
         let nanosecond = wall.rem_euclid(SECOND);
         if let Some(layout) = &self.layout {
@@ -98,19 +98,8 @@ impl Clock {
             civil.minute(),
             civil.second()
         );
-        append_offset(offset.seconds(), true, ":", &mut self.suffix);
+        super::layout::append_offset(offset.seconds(), true, ":", &mut self.suffix);
     }
-}
-
-/// Appends an offset from UTC: `Z` for none if `z`, else a sign, hours and minutes.
-pub(super) fn append_offset(seconds: i32, z: bool, separator: &str, out: &mut Vec<u8>) {
-    if z && seconds == 0 {
-        out.push(b'Z');
-        return;
-    }
-    let sign = if seconds < 0 { '-' } else { '+' };
-    let minutes = seconds.abs() / 60;
-    let _ = write!(out, "{sign}{:02}{separator}{:02}", minutes / 60, minutes % 60);
 }
 
 #[cfg(test)]
@@ -118,6 +107,7 @@ mod tests {
     use jiff::tz::Offset;
 
     use super::*;
+    use crate::operators::host::HostFacts;
 
     fn text(clock: &mut Clock, wall: i64) -> String {
         let mut out = Vec::new();
@@ -155,12 +145,20 @@ mod tests {
 
     #[test]
     fn boot_time_becomes_wall_time() {
-        let offset = boot_offset().unwrap();
+        let offset = HostFacts::default().boot_offset().unwrap();
+        let clock = WallClock {
+            offset,
+            unstamped: None,
+        };
         let boot = nanoseconds(ClockId::CLOCK_BOOTTIME).unwrap();
         let now = nanoseconds(ClockId::CLOCK_REALTIME).unwrap();
-        for time in [wall(boot as u64, offset), wall(0, offset)] {
+        for time in [clock.wall(boot as u64), clock.wall(0)] {
             assert!((time - now).abs() < SECOND, "{time} is not now ({now})");
         }
-        assert_eq!(wall(5, 100), 105);
+        let recorded = WallClock {
+            offset: 100,
+            unstamped: Some(7),
+        };
+        assert_eq!((recorded.wall(5), recorded.wall(0)), (105, 7));
     }
 }

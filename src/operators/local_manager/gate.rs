@@ -19,6 +19,8 @@ pub(super) enum Selection {
     Filter(Arc<MntnsFilter>),
     /// Of a container that the selector selects, where the kernel side cannot filter.
     Selector(Selector),
+    /// Of a container with a name that the selector selects: what the filter lets through, where there is none.
+    Named(Selector),
     /// Anything; records wait only so that their container can be named.
     All,
 }
@@ -29,6 +31,7 @@ impl Selection {
             (Selection::All, _) => true,
             (_, None) => false,
             (Selection::Filter(filter), Some(container)) => filter.selected(container),
+            (Selection::Named(selector), Some(container)) => !container.is_nameless() && selector.matches(container),
             (Selection::Selector(selector), Some(container)) => selector.matches(container),
         }
     }

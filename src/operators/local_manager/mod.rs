@@ -9,12 +9,17 @@ mod fields;
 mod gate;
 
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::fields::{ContainerField, add_container_fields};
 use self::gate::{ContainerGate, Selection};
-use super::{Context, Explanation, Instance, KernelFilter, OperatorNote, RecordIds, Stream, explain, priority};
-use crate::containers::{Collection, Container, Lookup, LookupCache, MntnsFilter, Places, Selector};
+use super::{
+    Context, Explanation, Instance, KernelFilter, NetworkNamespace, NetworkNamespaces, OperatorNote, RecordIds, Stream,
+    explain, priority,
+};
+use crate::containers::{Collection, Container, Host, Lookup, LookupCache, MntnsFilter, Places, Selector};
 use crate::data::{Accessor, Element, FieldId, Flow, Values};
 use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
@@ -31,23 +36,26 @@ const TIMESTAMP_TAG: &str = "type:gadget_timestamp";
 pub enum ContainerSource {
     /// A running collection.
     Collection(Arc<Collection>),
+    /// A collection that is replayed from a recording: what the kernel side would have selected is selected here.
+    Recorded(Arc<Collection>),
     /// There is none, and this is why. Only runs that look at the whole host work then.
     Unavailable(String),
 }
 
-/// What a gadget's kernel side has to do with containers.
+/// What a gadget's kernel side needs to know of containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KernelSide {
+pub struct ContainerNeeds {
     /// Whether it can be restricted to mount namespaces.
     pub filters: bool,
+    /// Whether it is told which network namespaces to look into.
+    pub visits_netns: bool,
     /// Whether programs are attached inside containers.
     pub attaches: bool,
 }
 
-impl KernelSide {
-    /// Whether nothing happens without containers, unless the host is looked at.
-    fn needs_containers(self) -> bool {
-        self.filters || self.attaches
+impl ContainerNeeds {
+    fn any(self) -> bool {
+        self.filters || self.visits_netns || self.attaches
     }
 }
 
@@ -55,7 +63,7 @@ impl KernelSide {
 #[derive(Debug)]
 pub struct LocalManager {
     containers: ContainerSource,
-    kernel_side: KernelSide,
+    needs: ContainerNeeds,
     streams: Vec<EnrichedStream>,
     host: bool,
     selector: Selector,
@@ -69,16 +77,18 @@ struct EnrichedStream {
     mntns: Option<Accessor>,
     netns: Option<Accessor>,
     timestamp: Option<Accessor>,
+    /// The fields of these three.
+    ids: Vec<FieldId>,
     fields: Vec<(FieldId, ContainerField)>,
 }
 
 impl LocalManager {
     /// Adds the container fields to every stream that says in which namespace an event happened. `None` if there is nothing to do:
-    /// no such stream, and nothing to do in the kernel.
+    /// no such stream, and nothing that the kernel side needs.
     pub fn instantiate(
         context: &mut Context,
         containers: ContainerSource,
-        kernel_side: KernelSide,
+        needs: ContainerNeeds,
     ) -> Result<Option<Self>> {
         let mut streams = Vec::new();
         for (index, stream) in context.referenced() {
@@ -90,14 +100,12 @@ impl LocalManager {
                     let ds = source.name();
                     tracing::warn!("multiple fields of {tag:?} found in DataSource {ds:?}, only {name:?} will be used");
                 }
-                found.map(|(id, _)| source.accessor(id))
+                found.map(|(id, _)| id)
             };
-            let (mntns, netns, timestamp) = (
-                first(MNTNS_TAG),
-                first(NETNS_TAG),
-                source.with_tag(TIMESTAMP_TAG).next(),
-            );
-            let timestamp = timestamp.map(|(id, _)| source.accessor(id));
+            let (mntns, netns) = (first(MNTNS_TAG), first(NETNS_TAG));
+            let timestamp = source.with_tag(TIMESTAMP_TAG).next().map(|(id, _)| id);
+            let ids = [mntns, netns, timestamp].into_iter().flatten().collect();
+            let [mntns, netns, timestamp] = [mntns, netns, timestamp].map(|id| id.map(|id| source.accessor(id)));
             if mntns.is_none() && netns.is_none() {
                 continue;
             }
@@ -107,15 +115,16 @@ impl LocalManager {
                 mntns,
                 netns,
                 timestamp,
+                ids,
                 fields,
             });
         }
-        if streams.is_empty() && !kernel_side.needs_containers() {
+        if streams.is_empty() && !needs.any() {
             return Ok(None);
         }
         Ok(Some(Self {
             containers,
-            kernel_side,
+            needs,
             streams,
             host: false,
             selector: Selector::default(),
@@ -127,9 +136,61 @@ impl LocalManager {
     fn selection(&self) -> Selection {
         match &self.filter {
             Some(filter) => Selection::Filter(Arc::clone(filter)),
-            None if !self.host && self.selector != Selector::default() => Selection::Selector(self.selector.clone()),
+            None if self.selects_recorded() => Selection::Named(self.selector.clone()),
+            None if self.selects() => Selection::Selector(self.selector.clone()),
             None => Selection::All,
         }
+    }
+
+    /// Whether the user wants only some containers. Then what the kernel side does not filter is filtered here.
+    fn selects(&self) -> bool {
+        !self.host && self.selector != Selector::default()
+    }
+
+    /// Leaves out elements that are of no selected container, of a stream whose producer is not the kernel side.
+    fn select(&self, collection: &Arc<Collection>, of: &EnrichedStream, stream: &mut Stream) {
+        if !self.selects() || stream.record.mntns.is_some() {
+            return;
+        }
+        let Some(mntns) = of.mntns else { return };
+        let (collection, selector, timestamp) = (Arc::clone(collection), self.selector.clone(), of.timestamp);
+        let mut cache = LookupCache::default();
+        stream
+            .pipeline
+            .subscribe(priority::subscription::CONTAINERS, move |element| {
+                let at = timestamp.map_or(0, |accessor| accessor.bits(element));
+                let selected = match cache.lookup(&collection, mntns.bits(element), at) {
+                    Lookup::Container(container) => selector.matches(container),
+                    _ => false,
+                };
+                Ok(if selected { Flow::Continue } else { Flow::Discard })
+            });
+    }
+
+    /// The network namespaces of the containers that are selected: of all and of the host itself, if the host is to be seen.
+    fn network_namespaces(&self, collection: Option<Arc<Collection>>) -> NetworkNamespaces {
+        let (selector, with_host) = (self.selector.clone(), self.host);
+        let host = Host::from_env();
+        NetworkNamespaces::new(move || {
+            let mut found = Vec::new();
+            if with_host {
+                found.extend(of_host(&host));
+            }
+            for container in collection.iter().flat_map(|collection| collection.containers()) {
+                let (pid, inode) = (container.runtime.container_pid, container.netns);
+                let known = |found: &[NetworkNamespace]| found.iter().any(|known| known.inode == inode);
+                if pid != 0 && inode != 0 && (with_host || selector.matches(&container)) && !known(&found) {
+                    let path = host.proc(pid, "ns").join("net");
+                    found.push(NetworkNamespace { inode, path });
+                }
+            }
+            found
+        })
+    }
+
+    /// Whether the kernel side would select, were this not a recording.
+    fn selects_recorded(&self) -> bool {
+        !self.host && self.needs.filters && matches!(self.containers, ContainerSource::Recorded(_))
     }
 
     fn enrich(&self, collection: &Arc<Collection>, of: &EnrichedStream, stream: &mut Stream) {
@@ -259,13 +320,24 @@ impl Instance for LocalManager {
         Ok(())
     }
 
+    fn demand(&self, context: &mut Context) {
+        for of in &self.streams {
+            let Some(stream) = context.streams.get_mut(of.index) else {
+                continue;
+            };
+            if self.selects() || of.fields.iter().any(|(id, _)| stream.demand.wants(*id)) {
+                of.ids.iter().for_each(|id| stream.demand.add(*id));
+            }
+        }
+    }
+
     fn explain(&self, context: &Context, to: &mut Explanation) {
         let fields = self
             .streams
             .iter()
             .flat_map(|of| of.fields.iter().map(|(field, _)| (of.index, *field)));
         let added = explain::of_fields(self.name(), context, fields);
-        let (selects, selection) = match (self.host, self.kernel_side.filters) {
+        let (selects, selection) = match (self.host, self.needs.filters) {
             (true, _) => (false, "events of the whole host pass"),
             (false, true) => (true, "only events of selected containers pass, in the kernel"),
             (false, false) if self.selector == Selector::default() => {
@@ -285,8 +357,8 @@ impl Instance for LocalManager {
 
     fn prepare(&mut self, context: &mut Context) -> Result<()> {
         let collection = match &self.containers {
-            ContainerSource::Collection(collection) => Arc::clone(collection),
-            ContainerSource::Unavailable(why) if self.host => {
+            ContainerSource::Collection(collection) | ContainerSource::Recorded(collection) => Arc::clone(collection),
+            ContainerSource::Unavailable(why) if self.host || !(self.needs.filters || self.selects()) => {
                 tracing::warn!(
                     "container-collection isn't available: container enrichment and filtering won't work: {why}"
                 );
@@ -294,6 +366,9 @@ impl Instance for LocalManager {
                     host: true,
                     ..Places::default()
                 });
+                if self.needs.visits_netns {
+                    context.network_namespaces = Some(self.network_namespaces(None));
+                }
                 return Ok(());
             }
             ContainerSource::Unavailable(why) => {
@@ -303,18 +378,23 @@ impl Instance for LocalManager {
                 );
             }
         };
-        if !self.host && self.kernel_side.needs_containers() && !collection.has_runtimes() {
+        let recorded = matches!(self.containers, ContainerSource::Recorded(_));
+        let selects_in_kernel = !self.host && self.needs.filters && !recorded;
+        let selects = selects_in_kernel || (!self.host && (self.needs.visits_netns || self.needs.attaches));
+        if selects && !collection.has_runtimes() {
             return Err(Error::not_found("no container runtime was found, so there is nothing to trace").with_hint(
                 "start docker, say where its socket is with --docker-socketpath, or trace the whole host with --host",
             ));
         }
-        collection.wait_initial();
         context.places = Some(Places {
             collection: Some(Arc::clone(&collection)),
             selector: self.selector.clone(),
             host: self.host,
         });
-        if !self.host && self.kernel_side.filters {
+        if self.needs.visits_netns {
+            context.network_namespaces = Some(self.network_namespaces(Some(Arc::clone(&collection))));
+        }
+        if selects_in_kernel {
             let filter = collection
                 .filter(self.selector.clone(), 0)
                 .context("creating the mount namespace filter")?;
@@ -344,7 +424,16 @@ impl Instance for LocalManager {
                     timestamp,
                 )));
             }
+            self.select(&collection, of, stream);
             self.enrich(&collection, of, stream);
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, _context: &mut Context) -> Result<()> {
+        // Only now: containers were listed, and the hook was loaded, while the gadget was.
+        if let ContainerSource::Collection(collection) = &self.containers {
+            collection.wait_initial();
         }
         Ok(())
     }
@@ -399,6 +488,19 @@ impl Enricher {
             field.write(&containers[0], target, element);
         }
     }
+}
+
+/// The host's own network namespace, by whichever process shows it: one may not always look at pid 1.
+fn of_host(host: &Host) -> Option<NetworkNamespace> {
+    let inode = host.namespaces().ok()?.net;
+    let shown = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode);
+    let paths = [
+        host.proc(1, "ns").join("net"),
+        host.proc(2, "ns").join("net"),
+        PathBuf::from("/proc/self/ns/net"),
+    ];
+    let path = paths.into_iter().find(shown)?;
+    Some(NetworkNamespace { inode, path })
 }
 
 fn is_pod(container: &Container) -> bool {

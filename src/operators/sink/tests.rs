@@ -1,19 +1,23 @@
 //! What the sink writes, and when.
 
-use std::sync::atomic::AtomicUsize;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
+use super::output::FULL;
 use super::*;
-use crate::data::{NewField, Scalar};
+use crate::data::{DataSource, Element, LossPlace, NewField, Scalar, SourceType};
+use crate::operators::Stream;
 
 /// A writer that notes every write.
 #[derive(Clone, Default)]
-struct Sheet {
+pub(super) struct Sheet {
     writes: Arc<Mutex<Vec<Vec<u8>>>>,
-    fail: Option<io::ErrorKind>,
+    pub(super) fail: Option<io::ErrorKind>,
 }
 
 impl Sheet {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8(self.writes.lock().unwrap().concat()).unwrap()
     }
 
@@ -237,19 +241,28 @@ fn wrong_options_are_errors() {
     };
     assert_eq!(
         error(mode("bad")),
-        "output mode \"bad\" for data source \"test\" is not supported"
+        "output mode \"bad\" for data source \"test\" is not supported\n | bad\n | ^"
     );
-    assert_eq!(error(mode("nosuch:json")), "--output: unknown data source \"nosuch\"");
+    assert_eq!(
+        error(mode("nosuch:json")),
+        "--output: unknown data source \"nosuch\"\n | nosuch:json\n | ^"
+    );
     assert_eq!(
         error(fields("nosuch")),
-        "failed to set fields of data source \"test\": column \"nosuch\" is invalid"
+        "failed to set fields of data source \"test\": column \"nosuch\" is invalid\n | nosuch\n | ^"
     );
-    assert_eq!(error(fields("nosuch:a")), "--fields: unknown data source \"nosuch\"");
+    assert_eq!(
+        error(fields("nosuch:a")),
+        "--fields: unknown data source \"nosuch\"\n | nosuch:a\n | ^"
+    );
     let capture = [("cli.supported-output-modes", "pcap-ng")];
     let error = bench(SourceType::Single, &capture, &Options::default(), Sheet::default())
         .err()
         .unwrap();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(
+        error.to_string(),
+        "output mode \"pcap-ng\" of data source \"test\": pcap.payload annotation not found"
+    );
     let ignored = Options {
         output: Some("json".to_owned()),
         ..fields("nosuch")
@@ -313,4 +326,208 @@ fn a_full_disk_ends_the_run_with_an_error() {
     let error = bench.output.take_error().unwrap();
     assert!(error.to_string().starts_with("writing output: "), "{error}");
     assert!(bench.output.take_error().is_none(), "reported once");
+}
+
+/// Several streams with a sink: every one has a text `a`, a number `when_raw` with a time and its text `when`.
+fn times(options: &Options) -> (Context, Sheet, Vec<String>) {
+    let streams = ["x", "y"].map(|name| {
+        let mut ds = DataSource::new(name, SourceType::Single, None);
+        let raw = NewField::new("when_raw", Scalar::Uint64).tag("type:gadget_timestamp");
+        ds.add_field(raw).unwrap();
+        ds.add_field(NewField::new("when", Scalar::String)).unwrap();
+        Stream::new(ds)
+    });
+    let mut context = Context {
+        streams: streams.into(),
+        ..Context::default()
+    };
+    let sheet = Sheet::default();
+    let mut sink = CliSink::instantiate(&context, options, Output::new(Box::new(sheet.clone()))).unwrap();
+    sink.demand(&mut context);
+    let notes = sink.notes().to_vec();
+    sink.prepare(&mut context).unwrap();
+    (context, sheet, notes)
+}
+
+fn show_time(context: &mut Context, stream: usize, wall: u64) {
+    let stream = &mut context.streams[stream];
+    let mut element = Element::new(stream.source.layout());
+    let accessor = |name| stream.source.accessor(stream.source.find(name).unwrap());
+    accessor("when_raw").set_bits(&mut element, wall);
+    accessor("when").set(&mut element, b"local text").unwrap();
+    stream.pipeline.emit(&mut element).unwrap();
+    stream.pipeline.flush().unwrap();
+}
+
+#[test]
+fn columns_show_times_as_asked() {
+    let text = |timestamps, output: Option<&str>| {
+        let options = Options {
+            fields: Some("when".to_owned()),
+            output: output.map(str::to_owned),
+            timestamps,
+            ..Options::default()
+        };
+        let (mut context, sheet, notes) = times(&options);
+        assert_eq!(notes.is_empty(), output.is_none() || timestamps == Timestamps::Local);
+        let wants = |name: &str| {
+            let stream = &context.streams[0];
+            stream.demand.wants(stream.source.find(name).unwrap())
+        };
+        let demand = (wants("when_raw"), wants("when"));
+        show_time(&mut context, 0, 1_795_256_225_574_562_366);
+        show_time(&mut context, 1, 1_795_256_226_574_562_367);
+        (sheet.text().replace("WHEN            \n", ""), demand)
+    };
+    let local = ("local text      \nlocal text      \n".to_owned(), (false, true));
+    assert_eq!(text(Timestamps::Local, None), local);
+    assert_eq!(
+        text(Timestamps::Utc, None),
+        ("2026-11-21T10:1…\n2026-11-21T10:1…\n".to_owned(), (true, false)),
+        "the local text is not even made"
+    );
+    assert_eq!(
+        text(Timestamps::Relative, None).0,
+        "+0.000000000    \n+1.000000001    \n",
+        "the same start for all data sources"
+    );
+    let json = "{\"when\":\"local text\",\"when_raw\":1795256225574562366}\n{\"when\":\"local text\",\"when_raw\":1795256226574562367}\n";
+    assert_eq!(text(Timestamps::Utc, Some("json")), (json.to_owned(), (true, true)));
+    assert_eq!(text(Timestamps::Relative, Some("json")).0, json);
+}
+
+#[test]
+fn options_that_change_nothing_are_said() {
+    let options = Options {
+        fields: Some("a".to_owned()),
+        timestamps: Timestamps::Utc,
+        loss_records: true,
+        ..Options::default()
+    };
+    let mut ds = DataSource::new("test", SourceType::Single, None);
+    ds.add_field(NewField::new("a", Scalar::String)).unwrap();
+    let context = Context {
+        streams: vec![Stream::new(ds)],
+        ..Context::default()
+    };
+    let sink = CliSink::instantiate(&context, &options, Output::new(Box::new(Sheet::default()))).unwrap();
+    assert_eq!(
+        sink.notes(),
+        [
+            "--timestamps: no column shows a time; name one with --fields, for example +timestamp",
+            "--loss-records: only the JSON of single data sources has such records"
+        ]
+    );
+}
+
+fn with_loss_records(output: &str) -> Options {
+    Options {
+        loss_records: true,
+        ..mode(output)
+    }
+}
+
+#[test]
+fn losses_are_said_where_they_happened() {
+    let text = |options: &Options, source_type| {
+        let mut bench = bench(source_type, &[], options, Sheet::default()).unwrap();
+        let lose = |bench: &mut Bench, place, count| bench.context.streams[0].pipeline.lose(place, count).unwrap();
+        if source_type == SourceType::Array {
+            bench.emit_array(&["1"]);
+            lose(&mut bench, LossPlace::Buffer, 3);
+        } else {
+            bench.emit("1");
+            lose(&mut bench, LossPlace::Buffer, 3);
+            bench.emit("2");
+            lose(&mut bench, LossPlace::Failed, 1);
+        }
+        bench.flush();
+        bench.sheet.text()
+    };
+    assert_eq!(
+        text(&with_loss_records("json"), SourceType::Single),
+        "{\"a\":\"1\",\"b\":0}\n{\"lost\":3,\"reason\":\"buffer\"}\n\
+         {\"a\":\"2\",\"b\":0}\n{\"lost\":1,\"reason\":\"failed\"}\n"
+    );
+    let pretty = text(&with_loss_records("jsonpretty"), SourceType::Single);
+    assert!(
+        pretty.contains("}\n{\n  \"lost\": 3,\n  \"reason\": \"buffer\"\n}\n{\n"),
+        "{pretty}"
+    );
+    assert!(
+        !text(&mode("json"), SourceType::Single).contains("lost"),
+        "only if asked for"
+    );
+    assert!(!text(&with_loss_records("yaml"), SourceType::Single).contains("lost"));
+    assert!(!text(&with_loss_records("json"), SourceType::Array).contains("lost"));
+}
+
+#[test]
+fn loss_records_name_the_data_source_if_there_are_several() {
+    let (mut context, sheet, _) = times(&with_loss_records("json"));
+    context.streams[1].pipeline.lose(LossPlace::Held, 2).unwrap();
+    context.streams[1].pipeline.flush().unwrap();
+    assert_eq!(sheet.text(), "{\"datasource\":\"y\",\"lost\":2,\"reason\":\"held\"}\n");
+}
+
+#[test]
+fn csv_has_its_header_once() {
+    let csv = |source_type| {
+        let mut bench = bench(source_type, &[], &mode("csv"), Sheet::default()).unwrap();
+        assert_eq!(bench.sheet.text(), "a,b\n", "before any event");
+        if source_type == SourceType::Array {
+            bench.emit_array(&["x", "y,z"]);
+            bench.emit_array(&[]);
+            bench.emit_array(&["\n"]);
+        } else {
+            for text in ["x", "y,z", "\n"] {
+                bench.emit(text);
+            }
+        }
+        bench.flush();
+        bench.sheet.text()
+    };
+    for source_type in [SourceType::Single, SourceType::Array] {
+        assert_eq!(csv(source_type), "a,b\nx,0\n\"y,z\",0\n\"\n\",0\n");
+    }
+}
+
+#[test]
+fn capture_files_stand_alone() {
+    let capturing = [
+        ("cli.supported-output-modes", "pcap-ng,json"),
+        ("cli.default-output-mode", "pcap-ng"),
+    ];
+    let error = |options: &Options, with: &[&str]| {
+        let streams = with.iter().map(|name| {
+            let mut ds = DataSource::new(*name, SourceType::Single, None);
+            if *name == "packets" {
+                capturing.iter().for_each(|(key, value)| ds.annotate(*key, *value));
+            }
+            Stream::new(ds)
+        });
+        let context = Context {
+            streams: streams.collect(),
+            ..Context::default()
+        };
+        CliSink::instantiate(&context, options, Output::new(Box::new(Sheet::default())))
+            .err()
+            .unwrap()
+    };
+    let to_terminal = error(&terminal(80), &["packets"]);
+    assert_eq!(
+        to_terminal.to_string(),
+        "output mode \"pcap-ng\" of data source \"packets\" is binary and standard output is a terminal"
+    );
+    let mixed = error(&Options::default(), &["other", "packets"]);
+    assert_eq!(
+        mixed.to_string(),
+        "output mode \"pcap-ng\" of data source \"packets\" and data source \"other\" cannot share standard output"
+    );
+    assert_eq!(mixed.hint(), Some("-o packets:pcap-ng,other:none"));
+    let alone = error(&mode("pcap-ng"), &["other", "packets"]);
+    assert!(
+        alone.to_string().ends_with("pcap.payload annotation not found"),
+        "{alone}"
+    );
 }

@@ -47,20 +47,29 @@ pub(super) fn append_text(bytes: &[u8], until_nul: bool, shape: Shape, out: &mut
     };
     let plain = scan::plain_prefix(seen);
     let complete = plain == seen.len() || until_nul && seen[plain] == 0;
-    if complete && plain <= shape.width {
-        let padding = shape.width - plain;
-        if shape.align == Align::Right {
-            pad(padding, out);
-        }
-        out.extend_from_slice(&seen[..plain]);
-        if shape.align == Align::Left {
-            pad(padding, out);
-        }
-        return;
+    if complete {
+        return append_plain(&seen[..plain], shape, out);
     }
     let start = out.len();
     let characters = append_escaped(bytes, until_nul, shape, out);
     finish(start, characters, shape, out);
+}
+
+/// Appends ASCII that needs no escaping as a cell.
+#[inline]
+pub(super) fn append_plain(text: &[u8], shape: Shape, out: &mut Vec<u8>) {
+    let Some(padding) = shape.width.checked_sub(text.len()) else {
+        let start = out.len();
+        out.extend_from_slice(text);
+        return finish(start, text.len(), shape, out);
+    };
+    if shape.align == Align::Right {
+        pad(padding, out);
+    }
+    out.extend_from_slice(text);
+    if shape.align == Align::Left {
+        pad(padding, out);
+    }
 }
 
 /// Brings the text of `characters` characters from `start` on to the width of the column.

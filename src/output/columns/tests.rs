@@ -34,7 +34,7 @@ fn header(table: &Table) -> String {
     String::from_utf8(out).unwrap()
 }
 
-fn row(table: &Table, element: &Element) -> String {
+fn row(table: &mut Table, element: &Element) -> String {
     let mut out = Vec::new();
     table.row(element, &mut out);
     String::from_utf8(out).unwrap()
@@ -52,23 +52,23 @@ fn k1_and_k2_header_and_row() {
     ds.accessor(pid).set_bits(&mut element, 1234);
     ds.accessor(args).set(&mut element, b"/usr/bin/curl https://x").unwrap();
 
-    let pipe = table(&ds, "", None);
+    let mut pipe = table(&ds, "", None);
     assert_eq!(
         header(&pipe).replace(' ', "·"),
         "COMM··························PID·ARGS············"
     );
     assert_eq!(
-        row(&pipe, &element).replace(' ', "·"),
+        row(&mut pipe, &element).replace(' ', "·"),
         "curl·························1234·/usr/bin/curl·h…"
     );
-    let narrow = table(&ds, "", Some(30));
+    let mut narrow = table(&ds, "", Some(30));
     assert_eq!(header(&narrow).replace(' ', "·"), "COMM·············PID·ARGS·····");
     assert_eq!(
-        row(&narrow, &element).replace(' ', "·"),
+        row(&mut narrow, &element).replace(' ', "·"),
         "curl············1234·/usr/bin…"
     );
-    let named = table(&ds, "args,comm", None);
-    assert_eq!(row(&named, &element), "/usr/bin/curl h… curl            ");
+    let mut named = table(&ds, "args,comm", None);
+    assert_eq!(row(&mut named, &element), "/usr/bin/curl h… curl            ");
 }
 
 #[test]
@@ -102,13 +102,13 @@ fn k9_to_k12_values() {
     ds.accessor(bytes).set(&mut element, &[1, 2, 3]).unwrap();
     ds.accessor(flag).set_bits(&mut element, 1);
     ds.accessor(list).set(&mut element, &[1, 2]).unwrap();
-    let cells = row(&table(&ds, "", None), &element);
+    let cells = row(&mut table(&ds, "", None), &element);
     assert_eq!(
         cells,
         "0xFF       0x-1F      2          3.15       <3 bytes>  true       <2 bytes> "
     );
     let zero = Element::new(ds.layout());
-    let cells = row(&table(&ds, "hex,precise,flag,bytes", None), &zero);
+    let cells = row(&mut table(&ds, "hex,precise,flag,bytes", None), &zero);
     assert_eq!(cells, "0x0        0.00       false      <0 bytes> ");
 }
 
@@ -124,9 +124,9 @@ fn another_field_can_stand_in() {
     let text = add(&mut ds, "text", Scalar::String, &[]);
     let mut element = Element::new(ds.layout());
     ds.accessor(text).set(&mut element, b"1.2.3").unwrap();
-    let one = table(&ds, "src", None);
+    let mut one = table(&ds, "src", None);
     assert_eq!(
-        (header(&one), row(&one, &element)),
+        (header(&one), row(&mut one, &element)),
         ("SRC   ".to_owned(), "1.2.3 ".to_owned())
     );
     assert_eq!(one.fields(), [text], "the other field is what is read");
@@ -200,7 +200,7 @@ fn first_line(sample: &str) -> &str {
 fn recorded_tables_come_out_byte_for_byte() {
     let sample = include_str!("../../../tests/reference/samples/trace_open.docker.columns.txt");
     let ds = testing::source(testing::TRACE_OPEN, "", &[]);
-    let open = Table::new(&ds, &Selection::default_of(&ds), None).unwrap();
+    let mut open = Table::new(&ds, &Selection::default_of(&ds), None).unwrap();
     assert_eq!(header(&open), first_line(sample));
     let event = serde_json::json!({
         "runtime": {"containerName": "ref1"},
@@ -209,11 +209,11 @@ fn recorded_tables_come_out_byte_for_byte() {
     });
     let mut element = Element::new(ds.layout());
     testing::fill(&ds, &mut element, &event);
-    assert_eq!(row(&open, &element), sample.lines().nth(1).unwrap());
+    assert_eq!(row(&mut open, &element), sample.lines().nth(1).unwrap());
 
     let sample = include_str!("../../../tests/reference/samples/trace_exec.columns.txt");
     let ds = testing::source(testing::TRACE_EXEC, "", &[]);
-    let exec = Table::new(&ds, &Selection::default_of(&ds), None).unwrap();
+    let mut exec = Table::new(&ds, &Selection::default_of(&ds), None).unwrap();
     assert_eq!(header(&exec), first_line(sample));
     let event = serde_json::json!({
         "proc": {"comm": "sleep", "pid": 328, "tid": 328, "parent": {"tid": 156}},
@@ -223,7 +223,7 @@ fn recorded_tables_come_out_byte_for_byte() {
     testing::fill(&ds, &mut element, &event);
     let recorded = sample.lines().nth(1).unwrap();
     assert_eq!(
-        row(&exec, &element),
+        row(&mut exec, &element),
         recorded.replace("sleep\\u00a00.5  ", "sleep 0.5       ")
     );
 }
@@ -285,7 +285,7 @@ proptest! {
         let id = add(&mut ds, "text", kind, &annotations);
         let mut element = Element::new(ds.layout());
         ds.accessor(id).set(&mut element, &text).unwrap();
-        let line = row(&table(&ds, "", None), &element);
+        let line = row(&mut table(&ds, "", None), &element);
         prop_assert!(!line.chars().any(char::is_control), "{line:?}");
         let expected = match width.parse().unwrap() { 0 => 16, width => width };
         prop_assert_eq!(line.chars().count(), expected);

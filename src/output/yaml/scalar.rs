@@ -11,26 +11,28 @@ pub(super) struct Place {
     pub(super) column: usize,
     /// Indentation of the lines that continue it.
     pub(super) indent: usize,
+    /// It is read by eyes on a terminal.
+    pub(super) terminal: bool,
 }
 
 /// Text is folded at the first blank after this column.
 const WIDTH: usize = 80;
 
 /// Appends a key.
-pub(super) fn append_key(key: &str, out: &mut Vec<u8>) {
-    match style(key) {
+pub(super) fn append_key(key: &str, terminal: bool, out: &mut Vec<u8>) {
+    match style(key, terminal) {
         Style::Plain => out.extend_from_slice(key.as_bytes()),
         Style::Single => append_single(key, None, out),
-        Style::Double | Style::Literal => append_double(key, None, out),
+        Style::Double | Style::Literal => append_double(key, None, terminal, out),
     }
 }
 
 /// Appends a value. Whether it ends its last line itself.
 pub(super) fn append(text: &str, place: Place, out: &mut Vec<u8>) -> bool {
-    match style(text) {
+    match style(text, place.terminal) {
         Style::Plain => append_plain(text, place, out),
         Style::Single => append_single(text, Some(place), out),
-        Style::Double => append_double(text, Some(place), out),
+        Style::Double => append_double(text, Some(place), place.terminal, out),
         Style::Literal => {
             append_literal(text, place, out);
             return text.ends_with('\n');
@@ -47,8 +49,8 @@ enum Style {
     Literal,
 }
 
-fn style(text: &str) -> Style {
-    let allowed = Allowed::for_text(text);
+fn style(text: &str, terminal: bool) -> Style {
+    let allowed = Allowed::for_text(text, terminal);
     if text.contains('\n') {
         return if allowed.literal { Style::Literal } else { Style::Double };
     }
@@ -66,9 +68,12 @@ fn is_blank_or_end(c: Option<char>) -> bool {
     c.is_none_or(|c| matches!(c, ' ' | '\t' | '\0') || is_break(c))
 }
 
-/// What stands for itself. Characters beyond the basic plane do not, though YAML would allow them.
-fn is_printable(c: char) -> bool {
-    matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && c != '\u{feff}'
+/// What stands for itself. Characters beyond the basic plane do not, though YAML would allow them; on a terminal, those do not that
+/// it could act on.
+fn is_printable(c: char, terminal: bool) -> bool {
+    matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}')
+        && c != '\u{feff}'
+        && (!terminal || matches!(c, '\n' | ' '..='~') || crate::output::terminal::is_printable(c))
 }
 
 /// The styles in which a text can be written.
@@ -79,7 +84,7 @@ struct Allowed {
 }
 
 impl Allowed {
-    fn for_text(text: &str) -> Self {
+    fn for_text(text: &str, terminal: bool) -> Self {
         // What every second value is like.
         if text
             .bytes()
@@ -105,7 +110,7 @@ impl Allowed {
                 (Some(_), '#') => is_blank_or_end(previous),
                 _ => false,
             };
-            special |= !is_printable(c);
+            special |= !is_printable(c, terminal);
             breaks |= is_break(c);
             break_space |= c == ' ' && previous.is_some_and(is_break);
             space_break |= is_break(c) && previous == Some(' ');
@@ -322,7 +327,7 @@ fn append_single(text: &str, place: Option<Place>, out: &mut Vec<u8>) {
     line.push('\'');
 }
 
-fn append_double(text: &str, place: Option<Place>, out: &mut Vec<u8>) {
+fn append_double(text: &str, place: Option<Place>, terminal: bool, out: &mut Vec<u8>) {
     let mut line = Line::new(place, out);
     line.push('"');
     let mut chars = text.chars().peekable();
@@ -339,7 +344,7 @@ fn append_double(text: &str, place: Option<Place>, out: &mut Vec<u8>) {
             }
             after_space = true;
         } else {
-            if !is_printable(c) || is_break(c) || matches!(c, '"' | '\\') {
+            if !is_printable(c, terminal) || is_break(c) || matches!(c, '"' | '\\') {
                 append_escape(c, &mut line);
             } else {
                 line.push(c);
@@ -409,7 +414,11 @@ mod tests {
 
     fn value(text: &str) -> String {
         let mut out = Vec::new();
-        let place = Place { column: 3, indent: 2 };
+        let place = Place {
+            column: 3,
+            indent: 2,
+            terminal: false,
+        };
         if !append(text, place, &mut out) {
             out.push(b'\n');
         }

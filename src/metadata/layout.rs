@@ -1,16 +1,16 @@
-//! Go's time layouts, in which gadgets say how a time stamp is shown: an example of the reference time
+//! Go's time layouts, in which gadgets and expressions say how a time is written: an example of the reference time
 //! `Mon Jan 2 15:04:05 MST 2006`.
+
+mod read;
 
 use std::io::Write;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::timestamp::append_offset;
-
 /// A parsed layout.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     parts: Vec<Part>,
 }
 
@@ -34,7 +34,7 @@ const ELEMENTS: &[&str] = &[
 ];
 
 impl Layout {
-    pub(super) fn parse(mut layout: &str) -> Self {
+    pub(crate) fn parse(mut layout: &str) -> Self {
         let mut parts = Vec::new();
         let mut literal = String::new();
         while let Some(first) = layout.chars().next() {
@@ -58,7 +58,7 @@ impl Layout {
         Self { parts }
     }
 
-    pub(super) fn append(&self, time: Timestamp, zone: &TimeZone, out: &mut Vec<u8>) {
+    pub(crate) fn append(&self, time: Timestamp, zone: &TimeZone, out: &mut Vec<u8>) {
         let info = zone.to_offset_info(time);
         let offset = info.offset();
         let civil = offset.to_datetime(time);
@@ -121,6 +121,17 @@ impl Layout {
             };
         }
     }
+}
+
+/// Appends an offset from UTC: `+01:00`, or `Z` for none if `z`.
+pub(crate) fn append_offset(seconds: i32, z: bool, separator: &str, out: &mut Vec<u8>) {
+    if z && seconds == 0 {
+        out.push(b'Z');
+        return;
+    }
+    let sign = if seconds < 0 { '-' } else { '+' };
+    let minutes = seconds.abs() / 60;
+    let _ = write!(out, "{sign}{:02}{separator}{:02}", minutes / 60, minutes % 60);
 }
 
 fn element(layout: &str) -> Option<(Part, &str)> {

@@ -1,0 +1,254 @@
+//! The data sources that an object declares, registered as streams.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::btf::{Btf, BtfKind, KernelBtf, TypeId};
+use super::fetch::schedule::{DEFAULT_MAP_INTERVAL, MapFetches, Schedule};
+use super::fields::{EnumValues, StructFields, struct_fields, struct_fields_of};
+use super::markers::{Declared, MapIterator};
+use super::schema::{EnumTexts, SourceSchema};
+use crate::data::{Container, DataSource, RecordIds, SourceType, Stream};
+use crate::metadata::SourceSettings;
+use crate::metadata::config::Config;
+use crate::{Error, Result};
+
+/// A tracer, registered as a data source.
+#[derive(Clone, Debug)]
+pub struct TracerSource {
+    /// Name of the map that carries the events.
+    pub map: String,
+    /// Index of the stream.
+    pub stream: usize,
+    /// The struct that an event begins with.
+    pub container: Container,
+}
+
+/// An iterator, registered as a data source.
+#[derive(Clone, Debug)]
+pub struct IteratorSource {
+    /// Index of the stream.
+    pub stream: usize,
+    /// The programs whose output makes the array, in order.
+    pub programs: Vec<String>,
+    /// Size in bytes of one element's struct.
+    pub record_size: usize,
+    /// When it is fetched.
+    pub schedule: Schedule,
+}
+
+/// A map iterator, registered as a data source. An element's record is a key followed by its value.
+#[derive(Clone, Debug)]
+pub struct MapSource {
+    /// Index of the stream.
+    pub stream: usize,
+    /// Name of the map.
+    pub map: String,
+    /// When it is fetched.
+    pub schedule: Schedule,
+}
+
+/// All data sources of an object, each kind in declaration order.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    pub(super) tracers: Vec<TracerSource>,
+    pub(super) iterators: Vec<IteratorSource>,
+    pub(super) maps: Vec<MapSource>,
+    /// Those of the tracers.
+    pub(super) schemas: Vec<SourceSchema>,
+    pub(super) enums: EnumTexts,
+}
+
+impl Sources {
+    /// Adds the data sources `declared` to `streams`.
+    pub(super) fn register(
+        btf: &Btf<'_>,
+        declared: &[Declared],
+        config: &Arc<Config>,
+        streams: &mut Vec<Stream>,
+    ) -> Result<Self> {
+        let records = declared
+            .iter()
+            .map(|source| Record::of(btf, source))
+            .collect::<Result<Vec<_>>>()?;
+        let mut registration = Registration {
+            config,
+            streams,
+            sources: Self::default(),
+            enums: enums_of(btf, &records)?,
+        };
+        for (source, record) in declared.iter().zip(records) {
+            registration.add(source, record)?;
+        }
+        let mut sources = registration.sources;
+        // What the data sources say before anybody has given a value.
+        sources.schedule_maps(DEFAULT_MAP_INTERVAL, "0", streams)?;
+        Ok(sources)
+    }
+
+    /// Takes over the values of `map-fetch-interval` and `map-fetch-count`, and annotates the data sources with them.
+    pub(super) fn schedule_maps(&mut self, interval: &str, count: &str, streams: &mut [Stream]) -> Result<()> {
+        if self.maps.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.maps.iter().map(|map| streams[map.stream].source.name()).collect();
+        let fetches = MapFetches::parse(interval, count, &names)?;
+        for map in &mut self.maps {
+            map.schedule = Schedule::of_map(&mut streams[map.stream].source, &fetches);
+        }
+        Ok(())
+    }
+}
+
+/// The structs that a record consists of.
+enum Record {
+    One(StructFields),
+    KeyAndValue(StructFields, StructFields),
+}
+
+impl Record {
+    fn of(btf: &Btf<'_>, declared: &Declared) -> Result<Self> {
+        let structure = |id: TypeId| match btf.get(id).filter(|t| t.kind == BtfKind::Struct) {
+            Some(t) => struct_fields_of(btf, &t),
+            None => Err(Error::not_found(format!("struct {id} not found in eBPF object"))),
+        };
+        Ok(match declared {
+            Declared::Tracer(tracer) => Self::One(struct_fields(btf, &tracer.event)?),
+            Declared::Iterator(iterator) => Self::One(struct_fields(btf, &iterator.element)?),
+            Declared::MapIterator(iterator) => {
+                let mut key = structure(iterator.key)?;
+                for field in &mut key.fields {
+                    field.tags.push("role:key".to_owned());
+                }
+                Self::KeyAndValue(key, structure(iterator.value)?)
+            }
+        })
+    }
+
+    fn structs(&self) -> impl Iterator<Item = &StructFields> {
+        let (first, second) = match self {
+            Self::One(fields) => (fields, None),
+            Self::KeyAndValue(key, value) => (key, Some(value)),
+        };
+        std::iter::once(first).chain(second)
+    }
+}
+
+/// The names of the values of all enums in `records`: the running kernel's where it has an enum of that name.
+fn enums_of(btf: &Btf<'_>, records: &[Record]) -> Result<HashMap<TypeId, EnumValues>> {
+    let ids = records
+        .iter()
+        .flat_map(Record::structs)
+        .flat_map(|fields| &fields.enums)
+        .map(|(_, id)| *id);
+    let mut enums: HashMap<TypeId, EnumValues> = ids.filter_map(|id| Some((id, EnumValues::read(btf, id)?))).collect();
+    if !enums.is_empty()
+        && let Some(kernel) = KernelBtf::running()?
+    {
+        EnumValues::prefer_kernel(&mut enums, &kernel.parse()?);
+    }
+    Ok(enums)
+}
+
+struct Registration<'r> {
+    config: &'r Arc<Config>,
+    streams: &'r mut Vec<Stream>,
+    sources: Sources,
+    enums: HashMap<TypeId, EnumValues>,
+}
+
+impl Registration<'_> {
+    fn add(&mut self, declared: &Declared, record: Record) -> Result<()> {
+        let stream = self.streams.len();
+        match (declared, record) {
+            (Declared::Tracer(tracer), Record::One(fields)) => {
+                let schema = self.schema(&tracer.name, SourceType::Single, fields);
+                self.sources.tracers.push(TracerSource {
+                    map: tracer.map.clone(),
+                    stream,
+                    container: schema.register(self.config, self.streams, &mut self.sources.enums)?,
+                });
+                self.sources.schemas.push(schema);
+            }
+            (Declared::Iterator(iterator), Record::One(fields)) => {
+                let schema = self.schema(&iterator.name, SourceType::Array, fields);
+                let container = schema.register(self.config, self.streams, &mut self.sources.enums)?;
+                self.sources.iterators.push(IteratorSource {
+                    stream,
+                    programs: iterator.programs.clone(),
+                    record_size: container.size(),
+                    schedule: Schedule::of_iterator(&mut self.streams[stream].source)?,
+                });
+            }
+            (Declared::MapIterator(iterator), Record::KeyAndValue(key, value)) => self.map(iterator, &key, &value)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn schema(&self, name: &str, source_type: SourceType, fields: StructFields) -> SourceSchema {
+        let enums = fields.enums.iter();
+        SourceSchema {
+            name: name.to_owned(),
+            source_type,
+            size: fields.size,
+            enums: enums
+                .filter_map(|(index, id)| Some((*index, self.enums.get(id)?.clone())))
+                .collect(),
+            fields: fields.fields,
+        }
+    }
+
+    fn map(&mut self, iterator: &MapIterator, key: &StructFields, value: &StructFields) -> Result<()> {
+        let settings = SourceSettings::new(self.config, &iterator.name);
+        let mut source = DataSource::new(&iterator.name, SourceType::Array, Some(settings));
+        let stream = self.streams.len();
+        let (container, record) = add_struct(&mut source, key, RecordIds::default(), 0)?;
+        let first_of_value = source.len();
+        let (_, record) = add_struct(&mut source, value, record, container.size())?;
+        let of_key = key.enums.iter().map(|(index, id)| (*index, id));
+        let of_value = value.enums.iter().map(|(index, id)| (first_of_value + index, id));
+        for (index, id) in of_key.chain(of_value) {
+            let field = source.fields().nth(index).map(|(id, _)| id);
+            if let (Some(field), Some(values)) = (field, self.enums.get(id)) {
+                self.sources.enums.add(&mut source, stream, field, values)?;
+            }
+        }
+        self.sources.maps.push(MapSource {
+            stream,
+            map: iterator.map.clone(),
+            schedule: Schedule::default(),
+        });
+        self.streams.push(Stream {
+            record,
+            ..Stream::new(source)
+        });
+        Ok(())
+    }
+}
+
+/// Adds a struct that begins `base` bytes after the beginning of a record, and finds in it the ids that `known` lacks.
+fn add_struct(
+    source: &mut DataSource,
+    fields: &StructFields,
+    known: RecordIds,
+    base: usize,
+) -> Result<(Container, RecordIds)> {
+    let first = source.len();
+    let container = source.add_static_fields(fields.size, &fields.fields)?;
+    let find = |tag: &str| {
+        source
+            .with_tag(tag)
+            .find(|(id, _)| id.index() >= first)
+            .map(|(_, field)| (base + field.offset(), field.size()))
+    };
+    let record = RecordIds {
+        mntns: known.mntns.or_else(|| find("type:gadget_mntns_id")),
+        timestamp: known.timestamp.or_else(|| {
+            find("type:gadget_timestamp")
+                .filter(|(_, size)| *size == 8)
+                .map(|(offset, _)| offset)
+        }),
+    };
+    Ok((container, record))
+}

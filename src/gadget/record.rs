@@ -1,0 +1,169 @@
+//! The gadget's part in recording and replaying: what a recording has to say about a gadget, and the other way round.
+
+use std::sync::Arc;
+
+use super::Origin;
+use crate::containers::{Collection, HostNamespaces};
+use crate::data::Losses;
+use crate::ebpf::object::EbpfObject;
+use crate::ebpf::schema::EnumTexts;
+use crate::metadata::config::Config;
+use crate::metadata::params::{ParamValues, TypeHint};
+use crate::operators::Context;
+use crate::operators::local_manager::ContainerSource;
+use crate::operators::uidgid::NameTables;
+use crate::recording::{Head, HostHead, KernelParam, Player, RecordFile, Recorded, Recorder, Recording, SourceHead};
+use crate::{Error, Result, ResultExt};
+
+/// Where a gadget comes from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct About {
+    image: String,
+    digest: String,
+    /// Text of `gadget.yaml`.
+    pub(super) metadata: Vec<u8>,
+    /// What is laid over it, in order.
+    pub(super) annotations: Vec<String>,
+}
+
+impl About {
+    pub(super) fn of(origin: &Origin<'_>, annotations: &[String]) -> Self {
+        match origin {
+            Origin::Image(image) => Self {
+                image: image.reference().map(ToString::to_string).unwrap_or_default(),
+                digest: image.manifest_digest().to_string(),
+                metadata: image.metadata().to_vec(),
+                annotations: annotations.to_vec(),
+            },
+            Origin::Recording(recording) => {
+                let head = recording.head();
+                Self {
+                    image: head.image.clone(),
+                    digest: head.digest.clone(),
+                    metadata: head.metadata.clone().into_bytes(),
+                    annotations: head.annotations.iter().chain(annotations).cloned().collect(),
+                }
+            }
+        }
+    }
+}
+
+impl Player {
+    /// Adds the data sources of a recording to the context, and the facts about its machine.
+    pub(super) fn instantiate(recording: Recording, config: &Arc<Config>, context: &mut Context) -> Result<Self> {
+        let head = recording.head();
+        let mut texts = EnumTexts::default();
+        let mut register = || -> Result<()> {
+            context.host = head.host.facts()?;
+            for schema in head.schemas()? {
+                schema.register(config, &mut context.streams, &mut texts)?;
+            }
+            Ok(())
+        };
+        register().context("reading the recording")?;
+        let collection = head
+            .without_containers
+            .is_none()
+            .then(|| Collection::replayed(head.host.namespaces()));
+        Ok(Self {
+            names: context.host.names.clone(),
+            collection,
+            texts,
+            recording,
+        })
+    }
+
+    /// The containers that the recorded run knew.
+    pub(super) fn containers(&self) -> ContainerSource {
+        match &self.collection {
+            Some(collection) => ContainerSource::Recorded(Arc::clone(collection)),
+            None => {
+                let why = self.recording.head().without_containers.as_deref().unwrap_or_default();
+                ContainerSource::Unavailable(format!("when this was recorded: {why}"))
+            }
+        }
+    }
+}
+
+/// A recording that is being made.
+#[derive(Debug)]
+pub(super) struct ActiveRecording {
+    recorder: Recorder,
+    collection: Option<Arc<Collection>>,
+}
+
+impl ActiveRecording {
+    /// Begins to record the events of the data sources of `object`, whose streams are the first ones.
+    pub(super) fn begin(
+        file: RecordFile,
+        about: About,
+        object: Option<&EbpfObject>,
+        values: &ParamValues,
+        containers: &ContainerSource,
+        context: &mut Context,
+    ) -> Result<Self> {
+        if let Some(array) = object.and_then(|object| object.arrays().next()) {
+            let name = context.streams[array].source.name();
+            return Err(Error::unsupported(format!(
+                "flag --record: data source {name:?} is an array, and only single events can be recorded so far"
+            )));
+        }
+        let object = object.filter(|object| !object.schemas().is_empty()).ok_or_else(|| {
+            Error::unsupported("flag --record: this gadget has no data source whose events come from the kernel")
+        })?;
+        let (collection, without_containers) = match containers {
+            ContainerSource::Collection(collection) => (Some(Arc::clone(collection)), None),
+            ContainerSource::Recorded(_) => return Err(Error::unsupported("a recording cannot be recorded")),
+            ContainerSource::Unavailable(why) => (None, Some(why.clone())),
+        };
+        let names = NameTables::read();
+        let namespaces = collection
+            .as_ref()
+            .map_or_else(HostNamespaces::default, |collection| collection.host());
+        let metadata = String::from_utf8(about.metadata)
+            .map_err(|_| Error::unsupported("flag --record: gadget.yaml is not valid UTF-8"))?;
+        let kernel_params = object.params().into_iter().map(|param| KernelParam {
+            value: values.get(&param.full_name()).unwrap_or(&param.default).to_owned(),
+            is_bool: param.type_hint == TypeHint::Bool,
+            key: param.key,
+            alias: param.alias,
+        });
+        let head = Head {
+            recorder: env!("CARGO_PKG_VERSION").to_owned(),
+            image: about.image,
+            digest: about.digest,
+            metadata,
+            annotations: about.annotations,
+            sources: object.schemas().iter().map(SourceHead::of).collect(),
+            params: values
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            kernel_params: kernel_params.collect(),
+            filters_mntns: object.filters_mntns(),
+            without_containers,
+            host: HostHead {
+                own_pid: context.own_pid,
+                ..HostHead::of(&mut context.host, namespaces, &names)?
+            },
+        };
+        let streams = &mut context.streams[..head.sources.len()];
+        let losses: Vec<Arc<Losses>> = streams.iter().map(|stream| Arc::clone(&stream.losses)).collect();
+        let recorder = file.begin(&head, names, losses, context.stop.clone())?;
+        for (index, stream) in streams.iter_mut().enumerate() {
+            stream.tap = Some(recorder.tap(index as u16));
+        }
+        if let Some(collection) = &collection {
+            collection.journal(recorder.journal());
+        }
+        Ok(Self { recorder, collection })
+    }
+
+    /// Writes what is left. To be called when no more events come.
+    pub(super) fn finish(self) -> Result<Recorded> {
+        if let Some(collection) = &self.collection {
+            collection.end_journal();
+        }
+        self.recorder.finish()
+    }
+}

@@ -1,0 +1,90 @@
+//! The steady state of the event path allocates nothing.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use inspektor_gadget::gadget::Gadget;
+use inspektor_gadget::operators::sink::{CliSink, Options, Output};
+use inspektor_gadget::recording::Recording;
+
+/// Counts what is asked of the allocator, by any thread.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: everything is left to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// How many allocations `counted` events after the first `warm_up` cost, when the recording is shown in `mode`.
+fn allocations(recording: &str, mode: &str, warm_up: u64, counted: u64) -> u64 {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("benches/recordings")
+        .join(recording);
+    let mut gadget = Gadget::replay(Recording::open(path).unwrap().repeated(3))
+        .build()
+        .unwrap();
+    let output = Output::new(Box::new(OpenOptions::new().write(true).open("/dev/null").unwrap()));
+    let options = Options {
+        output: Some(mode.to_owned()),
+        ..Options::default()
+    };
+    let sink = CliSink::instantiate(gadget.context(), &options, output).unwrap();
+    gadget.add_instance(sink);
+    let marks = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+    let set = Arc::clone(&marks);
+    let source = gadget.data_sources().next().unwrap().name().to_owned();
+    let mut events = 0;
+    gadget
+        .subscribe(&source, [], move |_| {
+            events += 1;
+            let mark = match events {
+                at if at == warm_up => &set[0],
+                at if at == warm_up + counted => &set[1],
+                _ => return,
+            };
+            mark.store(ALLOCATIONS.load(Ordering::Relaxed), Ordering::Relaxed);
+        })
+        .unwrap();
+    let mut running = gadget.start().unwrap();
+    running.wait(None);
+    let report = running.stop().unwrap();
+    assert!(report.events() >= warm_up + counted, "{report:?}");
+    let [before, after] = [&marks[0], &marks[1]].map(|mark| mark.load(Ordering::Relaxed));
+    assert!(before > 0 && after > 0);
+    after - before
+}
+
+/// One test, so that nothing else allocates meanwhile.
+#[test]
+fn an_event_costs_no_allocation() {
+    // Warm means that every event was there once.
+    for (recording, warm_up) in [("trace_open.igrec", 16_000), ("trace_exec.igrec", 8_000)] {
+        for mode in ["json", "columns"] {
+            let count = allocations(recording, mode, warm_up, 10_000);
+            assert_eq!(count, 0, "{recording} as {mode}");
+        }
+    }
+}
