@@ -7,9 +7,10 @@
 //! |---|---|
 //! | `decode` | copied from the recording into an element |
 //! | `select` | and its container looked up and found to be selected |
-//! | `enrich` | and all fields of the container written |
+//! | `reject` | and left out by a filter on a number that the kernel wrote |
+//! | `enrich` | instead of the one before: all fields of the container written |
 //! | `format` | and all other fields written: everything that JSON has |
-//! | `columns` | instead of the two before: shown in columns, into `/dev/null` |
+//! | `columns` | only the fields that columns show by default written, and shown in columns, into `/dev/null` |
 //! | `json` | shown as JSON, into `/dev/null` |
 //!
 //! `benches/stages.sh` counts instructions instead, which do not depend on what else the machine does.
@@ -24,7 +25,7 @@ use inspektor_gadget::recording::Recording;
 use inspektor_gadget::{Error, Result};
 use nix::time::{ClockId, clock_gettime};
 
-const STAGES: [&str; 6] = ["decode", "select", "enrich", "format", "columns", "json"];
+const STAGES: [&str; 7] = ["decode", "select", "reject", "enrich", "format", "columns", "json"];
 
 struct Arguments {
     stages: Vec<String>,
@@ -121,13 +122,17 @@ fn replay(path: &Path, times: u64, stage: &str) -> Result<Taken> {
             .filter(|name| name.starts_with("runtime.") || name.starts_with("k8s."))
             .collect(),
         "format" => all.iter().map(String::as_str).collect(),
-        "columns" | "json" => Vec::new(),
+        "reject" | "columns" | "json" => Vec::new(),
         other => return Err(Error::invalid(format!("there is no stage {other:?}"))),
     };
-    if matches!(stage, "columns" | "json") {
+    if stage == "reject" {
+        gadget.set_param("filter", "proc.pid==1")?;
+    }
+    if matches!(stage, "reject" | "columns" | "json") {
+        let mode = if stage == "reject" { "json" } else { stage };
         let output = Output::new(Box::new(OpenOptions::new().write(true).open("/dev/null")?));
         let options = Options {
-            output: Some(stage.to_owned()),
+            output: Some(mode.to_owned()),
             ..Options::default()
         };
         let sink = CliSink::instantiate(gadget.context(), &options, output)?;

@@ -20,7 +20,7 @@ count() {
 printf '%-12s %-8s %12s\n' recording stage instructions
 for recording in "$@"; do
     name=$(basename "$recording" .igrec)
-    for stage in ${STAGES:-decode select enrich format columns json}; do
+    for stage in ${STAGES:-decode select reject enrich format columns json}; do
         few=$(count "$stage" "$FEW" "$recording")
         many=$(count "$stage" "$MANY" "$recording")
         echo "$few $many" | awk -v name="$name" -v stage="$stage" \

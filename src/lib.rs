@@ -21,6 +21,7 @@ pub mod data;
 pub mod ebpf;
 pub mod error;
 pub mod expr;
+pub mod features;
 pub mod gadget;
 pub mod image;
 mod local_time;

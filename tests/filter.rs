@@ -62,6 +62,10 @@ fn conditions_select_events() {
     let pair = |comm: &str, fname: &str| (comm.to_owned(), fname.to_owned());
     assert_eq!(of("--filter proc.comm==head"), [pair("head", "/etc/passwd")]);
     assert_eq!(
+        of(r#"-E proc.comm=="head"&&!(fname!="/etc/passwd")"#),
+        [pair("head", "/etc/passwd")]
+    );
+    assert_eq!(
         of("-F fname~^/etc/(passwd|hostname)$,proc.comm!=head"),
         [pair("cat", "/etc/passwd"), pair("cat", "/etc/hostname")]
     );
@@ -176,6 +180,13 @@ fn mistakes_are_pointed_at() {
         ig.run(["run", "trace_open", "--host", "--timeout", "1", "--filter", filter])
             .fails_with(&["instantiating operator \"filter\": ", line]);
     }
+    let ran = ig.run(["run", "trace_open", "--host", "--filter-expr", "nosuch == 1"]);
+    assert_eq!(ran.status, Some(1));
+    assert_eq!(
+        ran.stderr,
+        "Error: initializing and preparing operators: instantiating operator \"filter\": compiling filter expression \"nosuch \
+         == 1\" for datasource open: compiling filter expression: unknown name nosuch (1:1)\n | nosuch == 1\n | ^\n"
+    );
     // Events of single data sources have no order and no number.
     ig.line("run trace_open --host --timeout 1 --sort fname")
         .fails_with(&["unknown flag: --sort"]);

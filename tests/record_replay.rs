@@ -204,13 +204,16 @@ fn what_a_killed_recorder_wrote_can_be_replayed() {
     assert!(both > 10);
     assert_eq!(ran[..both], again[..both]);
 
-    // Within the last block.
+    // Within earlier blocks; the last ones may be about other containers only.
     let bytes = fs::read(place.path()).unwrap();
-    fs::write(place.path(), &bytes[..bytes.len() - 10]).unwrap();
-    let cut = replay(&place.path(), &["-o", "json"]).ok();
-    assert!(cut.stderr.contains("cut off at byte "), "{}", cut.stderr);
+    let cut = (10..bytes.len()).step_by(300).find_map(|less| {
+        fs::write(place.path(), &bytes[..bytes.len() - less]).unwrap();
+        let cut = replay(&place.path(), &["-o", "json"]).ok();
+        assert!(cut.stderr.contains("cut off at byte "), "{}", cut.stderr);
+        (cut.stdout.lines().count() < again.len()).then_some(cut)
+    });
+    let cut = cut.expect("events in the last blocks");
     let cut: Vec<_> = cut.stdout.lines().collect();
-    assert!(!cut.is_empty() && cut.len() < again.len());
     assert_eq!(cut[..], again[..cut.len()]);
 }
 
@@ -300,22 +303,35 @@ fn a_reader_that_goes_away_ends_a_replay_quietly() {
 #[test]
 fn damaged_recordings_neither_panic_nor_hang() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/recordings/trace_exec.igrec");
-    let bytes = fs::read(path).unwrap();
+    // A part of it, cut off, so that it takes seconds.
+    let mut bytes = fs::read(path).unwrap();
+    bytes.truncate(30_000);
+    let replayed = |bytes: Vec<u8>| {
+        Recording::from_bytes(bytes).and_then(|recording| {
+            let mut running = Gadget::replay(recording).build()?.start()?;
+            running.wait(Some(common::PATIENCE));
+            assert!(running.stop_signal().is_requested(), "it hangs");
+            running.stop()
+        })
+    };
+    let whole = replayed(bytes.clone()).unwrap();
+    assert!(whole.events() > 1000);
     let mut damaged = 0;
     for at in (0..bytes.len()).step_by(97) {
         let mut flipped = bytes.clone();
         flipped[at] ^= 1 << (at % 8);
-        let result = Recording::from_bytes(flipped).and_then(|recording| {
-            let mut running = Gadget::replay(recording).build()?.start()?;
-            running.wait(Some(common::PATIENCE));
-            assert!(running.stop_signal().is_requested(), "byte {at}: it hangs");
-            running.stop()
-        });
-        let error = result.expect_err("every flipped bit is noticed").to_string();
+        let error = match replayed(flipped) {
+            Err(error) => error.to_string(),
+            // Within the block that is cut off, and not read in any case.
+            Ok(report) => {
+                assert_eq!(report, whole, "byte {at}");
+                continue;
+            }
+        };
         assert!(error.starts_with("recording in memory: "), "byte {at}: {error}");
         damaged += usize::from(error.contains("damaged at byte "));
     }
-    assert!(damaged > 1000, "{damaged}");
+    assert!(damaged > 200, "{damaged}");
 
     // Whatever follows the right beginning.
     for seed in 0..200_u32 {

@@ -138,6 +138,16 @@ impl GadgetArgs {
         }
     }
 
+    /// The image, where the flags `more` are known besides those of every gadget.
+    ///
+    /// # Errors
+    ///
+    /// What [`strict`](Self::strict) refuses.
+    pub(super) fn image(&self, more: &[Param]) -> Result<Option<OsString>> {
+        let command = self.full_command(more)?;
+        Ok(flags::scan(&self.args, &command).positionals.into_iter().next())
+    }
+
     /// Reads everything, now that the params of the gadget are known. Those with a prefix of exactly `operator.oci.` are
     /// among the flags of every gadget already and are left out.
     ///

@@ -7,6 +7,7 @@
 
 mod completion;
 mod config;
+mod doctor;
 mod error;
 mod explain;
 mod flags;

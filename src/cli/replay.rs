@@ -8,6 +8,7 @@ use super::{gadget_info, params, run, run_flags};
 use crate::gadget::Gadget;
 use crate::metadata::params::{Param, TypeHint};
 use crate::operators::local_manager;
+use crate::operators::sink::Output;
 use crate::recording::{Head, Recording};
 use crate::{Error, Result};
 
@@ -71,7 +72,9 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
         }
     }
     gadget.set_values(&values);
-    run::show(gadget, &values, &output_params, &interrupts)
+    // A recording can wait for a slow reader.
+    let output = Output::stdout()?.patient();
+    run::show(gadget, &values, &output_params, output, &interrupts, ())
 }
 
 /// Names the flags that the recorded run had and a replay cannot have.

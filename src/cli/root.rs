@@ -11,7 +11,7 @@ use super::error::{self, Failure};
 use super::gadget_args::GadgetArgs;
 use super::stdout::stdout;
 use super::{
-    completion, config, flags, help, image, list_containers, logging, replay, run, run_flags, schema, version,
+    completion, config, doctor, flags, help, image, list_containers, logging, replay, run, run_flags, schema, version,
 };
 use crate::metadata::params::Param;
 use crate::metadata::params::typed::go_quote;
@@ -29,6 +29,7 @@ const COMMANDS: &[Entry] = &[
     Entry::new(config::command, config::run).with_usage(),
     Entry::new(image::command, image::run),
     Entry::new(list_containers::command, list_containers::run),
+    Entry::gadget(doctor::command, doctor::run, run_flags::params),
     Entry::gadget(replay::command, replay::run, run_flags::replay_params),
     Entry::gadget(run_flags::command, run::run, run_flags::params),
     Entry::gadget(schema::command, schema::run, run_flags::params),

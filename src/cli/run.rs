@@ -80,17 +80,26 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     if let Some(path) = record_to {
         gadget.record(Path::new(path))?;
     }
-    show(gadget, &values, &output_params, &interrupts)
+    show(
+        gadget,
+        &values,
+        &output_params,
+        Output::stdout()?,
+        &interrupts,
+        kernel_btf,
+    )
 }
 
-/// Runs a gadget to its end and shows its events on standard output.
+/// Runs a gadget to its end and shows its events in `output`. What only the start needs is dropped after it.
 pub(super) fn show(
     mut gadget: Gadget,
     values: &ParamValues,
     output_params: &[Param],
+    output: Output,
     interrupts: &Interrupts,
+    for_start: impl Sized,
 ) -> Result<()> {
-    let output = Output::stdout()?;
+    gadget.set_include_self(values.is_true(run_flags::INCLUDE_SELF));
     let sink = sink(&mut gadget, values, output_params, &output)?;
     gadget.add_instance(sink);
     if values.is_true(run_flags::EXPLAIN) {
@@ -100,7 +109,7 @@ pub(super) fn show(
     interrupts.end(gadget.stop_signal());
 
     let mut running = gadget.start()?;
-    drop(kernel_btf);
+    drop(for_start);
     tracing::debug!("running...");
     running.wait(timeout(values)?);
     let report = running.stop()?;

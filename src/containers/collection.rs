@@ -299,7 +299,18 @@ impl Collection {
 
     /// The running containers that match `selector`, and a channel with every later event about one that does.
     pub fn subscribe(&self, selector: Selector) -> (Vec<Arc<Container>>, mpsc::Receiver<ContainerEvent>) {
-        self.shared.update(|table| table.subscribe(selector))
+        let (sender, receiver) = mpsc::channel();
+        let running = self.subscribe_with(selector, move |event| sender.send(event).is_ok());
+        (running, receiver)
+    }
+
+    /// The same with a function that gets the events until it says `false`. It must neither block nor call back into the collection.
+    pub fn subscribe_with(
+        &self,
+        selector: Selector,
+        deliver: impl FnMut(ContainerEvent) -> bool + Send + 'static,
+    ) -> Vec<Arc<Container>> {
+        self.shared.update(|table| table.subscribe(selector, Box::new(deliver)))
     }
 
     /// Whether new containers are seen by the kernel hook, before anything is executed in them.

@@ -35,6 +35,7 @@
 pub mod cgroup;
 mod collection;
 mod filter;
+mod follow;
 mod hook;
 pub mod host;
 mod id;
@@ -43,15 +44,18 @@ mod model;
 mod namespace;
 pub mod oci;
 mod options;
+mod root;
 mod runtime;
 mod selector;
 mod table;
 
 pub use collection::Collection;
 pub use filter::MntnsFilter;
+pub use follow::{Follower, Place, PlaceAttachment, Places};
 pub use host::{Host, HostNamespaces};
 pub use id::{parse_container_id, validate_container_id};
 pub use model::{Cgroup, Container, ContainerEvent, ContainerEventKind, K8sInfo, Owner, RuntimeInfo};
 pub use namespace::{Decision, Lookup, LookupCache, Namespace};
 pub use options::{CollectionOptions, DOCKER_SOCKET, HookBuffer, MissingSocket, RuntimeKind};
+pub use root::Root;
 pub use selector::Selector;

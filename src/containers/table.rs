@@ -15,7 +15,7 @@ mod runtime;
 mod tests;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Weak, mpsc};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::debug;
@@ -143,8 +143,12 @@ struct Retired {
 
 struct Subscriber {
     selector: Selector,
-    sender: mpsc::Sender<ContainerEvent>,
+    /// Says whether it wants more.
+    deliver: Deliver,
 }
+
+/// Takes an event to a subscriber.
+pub(super) type Deliver = Box<dyn FnMut(ContainerEvent) -> bool + Send>;
 
 /// See the module's text.
 pub(super) struct Table {
@@ -337,19 +341,18 @@ impl Table {
     }
 
     /// The running containers that match, and from here on every event about one that does.
-    pub(super) fn subscribe(&mut self, selector: Selector) -> (Vec<Arc<Container>>, mpsc::Receiver<ContainerEvent>) {
+    pub(super) fn subscribe(&mut self, selector: Selector, deliver: Deliver) -> Vec<Arc<Container>> {
         let existing = self
             .containers()
             .into_iter()
             .filter(|container| selector.matches(container))
             .collect();
-        let (sender, receiver) = mpsc::channel();
-        self.subscribers.push(Subscriber { selector, sender });
-        (existing, receiver)
+        self.subscribers.push(Subscriber { selector, deliver });
+        existing
     }
 
     fn publish(&mut self, kind: ContainerEventKind, container: &Arc<Container>) {
-        self.subscribers.retain(|subscriber| {
+        self.subscribers.retain_mut(|subscriber| {
             if !subscriber.selector.matches(container) {
                 return true;
             }
@@ -357,7 +360,7 @@ impl Table {
                 kind,
                 container: container.clone(),
             };
-            subscriber.sender.send(event).is_ok()
+            (subscriber.deliver)(event)
         });
     }
 

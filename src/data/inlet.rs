@@ -10,6 +10,9 @@ use super::loss::LossPlace;
 use super::tap::Tap;
 use crate::Result;
 
+/// What an inlet hands on to the next one.
+pub type InletParts = (Emitter, Option<Box<dyn Gate>>, Option<Box<dyn Tap>>);
+
 /// See the module documentation.
 pub struct Inlet {
     element: Element,
@@ -59,7 +62,7 @@ impl Inlet {
     }
 
     /// Takes it apart, for another inlet to go on.
-    pub fn into_parts(self) -> (Emitter, Option<Box<dyn Gate>>, Option<Box<dyn Tap>>) {
+    pub fn into_parts(self) -> InletParts {
         (self.emitter, self.gate, self.tap)
     }
 

@@ -39,7 +39,7 @@ pub use emitter::Emitter;
 pub use field::{Annotations, Field, FieldId, FieldSettings, Flags, NewField, Settings, StaticField};
 pub use footprint::Footprint;
 pub use gate::{Gate, Verdict};
-pub use inlet::Inlet;
+pub use inlet::{Inlet, InletParts};
 pub use kind::{Kind, Scalar};
 pub use loss::{LossPlace, Losses};
 pub use pipeline::{ArrayFn, ElementFn, Flow, FlushFn, LossFn, Pipeline};

@@ -7,15 +7,17 @@
 use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType, Object, OpenMapMut, OpenObject};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType, Object, OpenMapMut, OpenObject, ProgramAttachType};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use super::attach::uprobe::{self, SPECS_MAP, SpecLayout, Specs, UprobeProgram, Uprobes};
 use super::attach::{self, IterKind, Section};
 use super::btf::{KernelBtf, MinimalOptions, minimal};
 use super::buffer::{BufferKind, BufferSettings};
 use super::markers::{BUILD_ID_MAP, MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH, SWITCHED_MAPS};
 use super::object::{EbpfObject, PARAM_PREFIX, ProgramInfo, open};
 use super::print::{self, Log};
+use crate::containers::PlaceAttachment;
 use crate::metadata::params::ParamValues;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -33,6 +35,8 @@ pub struct LoadOptions<'a> {
     pub buffers: BufferSettings,
     /// Maps of another load of the same object that this one goes on using, by name.
     pub reused_maps: Vec<(&'a str, BorrowedFd<'a>)>,
+    /// Loads only the program of this name, and treats it as one that the gadget cannot do without.
+    pub only: Option<String>,
 }
 
 /// An object in the kernel. Programs are detached and unloaded when this is dropped.
@@ -44,6 +48,8 @@ pub struct Loaded {
     object: Object,
     programs: Vec<ProgramInfo>,
     kind: BufferKind,
+    /// How the object wants to be told of the arguments of static probes.
+    usdt_layout: Option<SpecLayout>,
 }
 
 impl EbpfObject {
@@ -63,10 +69,22 @@ impl EbpfObject {
         let kind = options.buffers.kind()?;
         let custom_btf = self.custom_btf(kind)?;
         let mut left_out: Vec<String> = Vec::new();
-        for program in self.programs() {
+        let only = options.only.as_deref();
+        left_out.extend(
+            self.programs()
+                .iter()
+                .filter(|program| only.is_some_and(|only| only != program.name))
+                .map(|program| program.name.clone()),
+        );
+        let optional = |program: &ProgramInfo| program.optional.is_some() && only.is_none();
+        for program in self
+            .programs()
+            .iter()
+            .filter(|program| only.is_none_or(|only| only == program.name))
+        {
             // libbpf would refuse the whole object for it, with fewer words.
             match program.target.check(&program.name) {
-                Err(error) if program.optional.is_some() => {
+                Err(error) if optional(program) => {
                     say_left_out(program, &error);
                     left_out.push(program.name.clone());
                 }
@@ -88,6 +106,15 @@ impl EbpfObject {
                 {
                     program.set_prog_type(program_type);
                 }
+                // A kernel without such links refuses programs for them; one by one they can be attached there too.
+                if self
+                    .programs()
+                    .iter()
+                    .any(|p| p.name == name && p.target.is_uprobe_multi())
+                    && !uprobe::has_multi()
+                {
+                    program.set_attach_type(ProgramAttachType::CgroupInetIngress);
+                }
             }
             let (result, log) = print::capture(|| object.load());
             let error = match result {
@@ -97,6 +124,10 @@ impl EbpfObject {
                         .iter()
                         .filter(|p| !left_out.contains(&p.name))
                         .cloned()
+                        .map(|program| ProgramInfo {
+                            optional: program.optional.filter(|_| only.is_none()),
+                            ..program
+                        })
                         .collect();
                     return Ok(Loaded {
                         links: Vec::new(),
@@ -104,6 +135,7 @@ impl EbpfObject {
                         object,
                         programs,
                         kind,
+                        usdt_layout: self.usdt_layout()?,
                     });
                 }
                 Err(error) => error,
@@ -112,7 +144,7 @@ impl EbpfObject {
             match self
                 .programs()
                 .iter()
-                .find(|p| Some(&p.name) == refused.as_ref() && p.optional.is_some())
+                .find(|p| Some(&p.name) == refused.as_ref() && optional(p))
             {
                 Some(program) if !left_out.contains(&program.name) => {
                     say_left_out(program, &load_error(&error, &log));
@@ -271,6 +303,43 @@ impl Loaded {
         Ok(())
     }
 
+    /// What is to be attached in containers, besides what [`attach`](Self::attach) has attached.
+    ///
+    /// These must be dropped before this value is [detached](Self::detach).
+    pub fn place_attachments(&self) -> Result<Vec<Box<dyn PlaceAttachment>>> {
+        let mut uprobes = Vec::new();
+        for info in &self.programs {
+            let Section::Uprobe(target) = &info.target else {
+                continue;
+            };
+            match uprobe::check(target, self.usdt_layout.is_some()) {
+                Err(error) if info.optional.is_some() => {
+                    say_left_out(info, &error);
+                    continue;
+                }
+                checked => checked.with_context(|| format!("attaching eBPF program {:?}", info.name))?,
+            }
+            let Some(program) = self.object.progs().find(|program| program.name() == info.name.as_str()) else {
+                continue;
+            };
+            uprobes.push(UprobeProgram {
+                name: info.name.clone(),
+                program: program.as_fd().try_clone_to_owned()?,
+                target: target.clone(),
+                // libbpf loads static probes for such links too, where the kernel has them.
+                multi: matches!(program.attach_type(), ProgramAttachType::TraceUprobeMulti),
+            });
+        }
+        if uprobes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let specs = match &self.usdt_layout {
+            Some(layout) => Some(Specs::new(layout.clone(), self.map(SPECS_MAP)?)),
+            None => None,
+        };
+        Ok(vec![Box::new(Uprobes::new(uprobes, specs))])
+    }
+
     /// What the iterator program `name` goes through, and its link, from which it can be opened as long as somebody holds it.
     /// `None` if it is not attached.
     pub fn iterator(&self, name: &str) -> Result<Option<(IterKind, OwnedFd)>> {
@@ -405,19 +474,19 @@ fn load_error(error: &libbpf_rs::Error, log: &Log) -> Error {
 }
 
 /// BTF in a memory file, which libbpf opens by path.
-struct CustomBtf {
+pub(super) struct CustomBtf {
     file: std::fs::File,
 }
 
 impl CustomBtf {
-    fn new(bytes: &[u8]) -> Result<Self> {
+    pub(super) fn new(bytes: &[u8]) -> Result<Self> {
         let fd = memfd_create(c"ig-btf", MFdFlags::MFD_CLOEXEC).context("creating a memory file for BTF")?;
         let mut file = std::fs::File::from(fd);
         file.write_all(bytes).context("writing BTF")?;
         Ok(Self { file })
     }
 
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         format!("/proc/self/fd/{}", self.file.as_raw_fd())
     }
 }

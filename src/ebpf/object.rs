@@ -8,6 +8,7 @@ use std::sync::Arc;
 use libbpf_rs::{MapType, ObjectBuilder, OpenMap, OpenObject};
 
 use super::attach::Section;
+use super::attach::uprobe::{SPECS_MAP, SpecLayout};
 use super::btf::{Btf, CoreRelocations};
 use super::elf::{GadgetElf, Variable};
 use super::fetch::schedule::DEFAULT_MAP_INTERVAL;
@@ -53,6 +54,7 @@ pub struct EbpfObject {
     relocations: CoreRelocations,
     programs: Vec<ProgramInfo>,
     sources: Sources,
+    asks_usdt_arguments: bool,
 }
 
 impl EbpfObject {
@@ -105,6 +107,7 @@ impl EbpfObject {
             relocations,
             programs,
             sources,
+            asks_usdt_arguments: parts.maps.contains_key(SPECS_MAP),
             markers,
         })
     }
@@ -203,6 +206,19 @@ impl EbpfObject {
     /// Whether the object can be restricted to mount namespaces.
     pub fn filters_mntns(&self) -> bool {
         self.markers.filters_mntns
+    }
+
+    /// Whether programs are attached in containers, as they come and go.
+    pub fn attaches_in_places(&self) -> bool {
+        self.programs.iter().any(|program| program.target.is_in_places())
+    }
+
+    /// How the object wants to be told of the arguments of static probes, if it does.
+    pub(super) fn usdt_layout(&self) -> Result<Option<SpecLayout>> {
+        if !self.asks_usdt_arguments {
+            return Ok(None);
+        }
+        Ok(SpecLayout::read(&Btf::parse(GadgetElf::parse(&self.bytes)?.btf)?))
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

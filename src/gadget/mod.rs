@@ -46,7 +46,7 @@ use crate::operators::filter::{Filter, KernelSide};
 use crate::operators::formatters::Formatters;
 use crate::operators::include_self::OwnEvents;
 use crate::operators::limiter::Limiter;
-use crate::operators::local_manager::{self, ContainerSource, LocalManager};
+use crate::operators::local_manager::{self, ContainerNeeds, ContainerSource, LocalManager};
 use crate::operators::process::Processes;
 use crate::operators::sort::Sort;
 use crate::operators::uidgid::UidGidResolver;
@@ -225,7 +225,12 @@ impl<'i> GadgetBuilder<'i> {
             let cgroups = Cgroups::instantiate(&mut context, &host_files)?;
             instances.extend(cgroups.map(|instance| Box::new(instance) as Box<dyn Instance>));
         }
-        let local_manager = LocalManager::instantiate(&mut context, containers.clone(), filters_mntns, visits_netns)?;
+        let needs = ContainerNeeds {
+            filters: filters_mntns,
+            visits_netns,
+            attaches: object.as_ref().is_some_and(EbpfObject::attaches_in_places),
+        };
+        let local_manager = LocalManager::instantiate(&mut context, containers.clone(), needs)?;
         instances.extend(local_manager.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let formatters = Formatters::instantiate(&mut context)?;
         instances.extend(formatters.map(|instance| Box::new(instance) as Box<dyn Instance>));

@@ -8,6 +8,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::Gadget;
 use super::record::ActiveRecording;
+use crate::containers::{Follower, Places};
 use crate::data::{Emitter, Gate, Inlet, LossPlace, Losses, Stream, Tap};
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::fetch::schedule::Schedule;
@@ -40,6 +41,7 @@ pub struct Running {
 /// What a run has in the kernel, and what is needed to load it anew.
 struct KernelSide {
     // Dropped first: no event is sent while the tracers end.
+    follower: Option<Follower>,
     loaded: Loaded,
     tracers: Vec<RunningTracer>,
     /// Those of the object's iterators, then those of its map iterators.
@@ -49,6 +51,7 @@ struct KernelSide {
     buffers: BufferSettings,
     filter: Option<KernelFilter>,
     namespaces: Option<NetworkNamespaces>,
+    places: Places,
 }
 
 struct RunningTracer {
@@ -228,7 +231,18 @@ fn load(
         mntns_filter,
         buffers,
         reused_maps,
+        only: None,
     })
+}
+
+/// Attaches everything; what is attached in containers, as long as the follower lives.
+fn attach(loaded: &mut Loaded, places: &Places) -> Result<Option<Follower>> {
+    loaded.attach()?;
+    let attachments = loaded.place_attachments()?;
+    match attachments.is_empty() {
+        true => Ok(None),
+        false => Follower::start(places, attachments).map(Some),
+    }
 }
 
 /// What reads the programs of one data source.
@@ -330,13 +344,15 @@ impl KernelSide {
         let reused = maps.iter().map(|(name, map)| (*name, map.as_fd())).collect();
         let mut loaded = load(&self.object, &self.values, None, self.buffers, reused)?;
         if !maps.is_empty() {
+            self.follower = None;
             self.loaded.detach();
         }
-        loaded.attach()?;
+        let follower = attach(&mut loaded, &self.places)?;
         let handover = boot_time()?;
         for running in &self.tracers {
             running.tracer.hand_over(handover);
         }
+        self.follower = follower;
         self.loaded.detach();
         // Its counters are read once more when its tracers end.
         let _old = std::mem::replace(&mut self.loaded, loaded);
@@ -370,6 +386,7 @@ impl KernelSide {
 
     /// Detaches, and handles every event that was sent until then.
     fn finish(mut self, events: &mut u64) -> Result<()> {
+        self.follower = None;
         self.loaded.detach();
         for running in self.tracers.drain(..) {
             *events += running.tracer.finish()?.events;
@@ -432,6 +449,7 @@ impl Running {
                 tracers.push(start.on(&loaded, buffers, &self.stop).with_context(in_ebpf)?);
             }
             self.kernel = Some(KernelSide {
+                follower: None,
                 loaded,
                 tracers,
                 fetchers: Vec::new(),
@@ -440,6 +458,7 @@ impl Running {
                 buffers,
                 filter,
                 namespaces: context.network_namespaces.take(),
+                places: context.places.take().unwrap_or_default(),
             });
         }
         for mut instance in instances {
@@ -449,12 +468,9 @@ impl Running {
                 .with_context(|| format!("starting operator {name:?}"))?;
             self.instances.push(instance);
         }
-        match &mut self.kernel {
-            Some(kernel) => {
-                kernel.loaded.attach().with_context(in_ebpf)?;
-                kernel.start_fetchers(context).with_context(in_ebpf)?;
-            }
-            None => {}
+        if let Some(kernel) = &mut self.kernel {
+            kernel.follower = attach(&mut kernel.loaded, &kernel.places).with_context(in_ebpf)?;
+            kernel.start_fetchers(context).with_context(in_ebpf)?;
         }
         if let Some(player) = player {
             // The data sources of a recording are the first ones.

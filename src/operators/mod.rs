@@ -30,6 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::Result;
+use crate::containers::Places;
 pub use crate::data::{Demand, RecordIds, Stream};
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues};
@@ -46,6 +47,8 @@ pub struct Context {
     pub stop: StopSignal,
     /// The set of mount namespaces that the kernel side lets through; none means all.
     pub mntns_filter: Option<KernelFilter>,
+    /// Where programs are attached that are attached in containers.
+    pub places: Option<Places>,
     /// The process, as the host counts, whose events are left out because they are the tracer's own.
     pub own_pid: Option<u32>,
     /// The network namespaces of what is to be looked at, for programs that see one at a time; none means our own.

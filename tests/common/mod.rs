@@ -12,6 +12,7 @@ pub(crate) mod docker;
 pub(crate) mod live;
 pub(crate) mod namespaces;
 pub(crate) mod registry;
+pub(crate) mod traced;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use super::common::traced::{self, TRACED};
 use super::common::{Ig, Live, gadget_source};
 
 /// Begins a line of the table kernel × program × buffer.
@@ -86,6 +87,7 @@ fn ig() -> Option<&'static Ig> {
             }
             None => {
                 images(&ig);
+                traced::compile(&["-static"], Path::new(TRACED));
             }
         }
         Some(ig)
@@ -111,6 +113,24 @@ fn connect() {
 fn compute() {
     let script = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
     let _ = Command::new("sh").args(["-c", script]).stdout(Stdio::null()).status();
+}
+
+/// Two functions of the C library.
+fn call_libc() {
+    // SAFETY: they return constants.
+    unsafe {
+        libc::gnu_get_libc_version();
+        gnu_get_libc_release();
+    }
+}
+
+unsafe extern "C" {
+    fn gnu_get_libc_release() -> *const libc::c_char;
+}
+
+/// The program that has static probes.
+fn run_traced() {
+    assert!(Command::new(TRACED).status().is_ok_and(|status| status.success()));
 }
 
 fn nothing() {}
@@ -191,7 +211,11 @@ cases! {
     lsm: Case::new("lsm", &["lsm"]);
     sleepable: Case { since: (5, 11), perf: false, ..Case::new("sleepable", &["lsm.s"]) };
     perf_event: Case { provoke: compute, ..Case::new("perf_event", &["perf_event"]) };
-    syscall: Case { since: (5, 14), perf: false, provoke: nothing, ..Case::new("syscall", &["syscall"]) };
+    uprobe: Case { provoke: call_libc, ..Case::new("uprobe", &["uprobe", "uretprobe"]) };
+    uprobe_multi: Case { provoke: call_libc, ..Case::new("uprobe_multi", &["uprobe.multi", "uretprobe.multi"]) };
+    usdt: Case { provoke: run_traced, ..Case::new("usdt", &["usdt"]) };
+    usdt_args: Case { since: (5, 15), provoke: run_traced, ..Case::new("usdt_args", &["memory", "constants", "guarded"]) };
+    syscall: Case { since: (5, 14), perf: false, flags: &["--host", "--include-self"], provoke: nothing, ..Case::new("syscall", &["syscall"]) };
     cgroup: Case { flags: &[], provoke: connect, ..Case::new("cgroup", &["cgroup_skb", "sockops", "cgroup/connect4"]) };
 }
 

@@ -24,7 +24,7 @@ impl Archive {
             if let Component::Normal(part) = part {
                 whole.push(part);
                 if self.directories.insert(whole.clone()) {
-                    self.entry(&whole.to_string_lossy().into_owned(), DIRECTORY | 0o755, b"");
+                    self.entry(&whole.to_string_lossy(), DIRECTORY | 0o755, b"");
                 }
             }
         }

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::cases;
+use super::common::traced::{self, TRACED};
 use super::common::{Ig, skip};
 use super::cpio::Archive;
 
@@ -97,6 +98,9 @@ fn initramfs(images: &Path) -> tempfile::NamedTempFile {
         }
     }
     archive.copy(images, "/images.tar");
+    let traced = stripped.path().join("traced");
+    traced::compile(&["-static"], &traced);
+    archive.copy(&traced, TRACED);
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     fs::write(file.path(), archive.finish()).expect("room for an initramfs");
     file

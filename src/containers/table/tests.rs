@@ -9,6 +9,16 @@ use super::*;
 const HOST: HostNamespaces = HostNamespaces { mnt: 1, net: 2 };
 const NS: u64 = 100;
 
+/// The containers that run, and what happens from now on.
+fn subscribe(
+    table: &mut Table,
+    selector: Selector,
+) -> (Vec<Arc<Container>>, std::sync::mpsc::Receiver<ContainerEvent>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let running = table.subscribe(selector, Box::new(move |event| sender.send(event).is_ok()));
+    (running, receiver)
+}
+
 struct World {
     table: Table,
     requests: UnboundedReceiver<Request>,
@@ -85,7 +95,7 @@ fn describe(lookup: Lookup) -> String {
     }
 }
 
-fn kinds(events: &mpsc::Receiver<ContainerEvent>) -> Vec<&'static str> {
+fn kinds(events: &std::sync::mpsc::Receiver<ContainerEvent>) -> Vec<&'static str> {
     events.try_iter().map(|event| event.kind.as_str()).collect()
 }
 
@@ -94,7 +104,7 @@ fn an_announced_container_is_decided_at_its_creation() {
     let mut world = World::new();
     let (wanted, _keep) = world.filter(Selector::container("web"));
     let (others, _keep) = world.filter(Selector::container("!web"));
-    let (_, events) = world.table.subscribe(Selector::default());
+    let (_, events) = subscribe(&mut world.table, Selector::default());
     world.known("a", "web", true);
     world.record(RecordKind::Created, NS, Some("a"));
     assert_eq!(world.name(NS, 0), "web");
@@ -287,7 +297,7 @@ fn a_reused_number_is_told_apart_by_time() {
 fn an_ended_container_stays_for_a_while() {
     let mut world = World::new();
     let (set, _keep) = world.filter(Selector::default());
-    let (_, events) = world.table.subscribe(Selector::default());
+    let (_, events) = subscribe(&mut world.table, Selector::default());
     world.known("a", "web", true);
     world.record(RecordKind::Created, NS, Some("a"));
     let at = world.record(RecordKind::Exec, NS, Some("a"));
@@ -312,8 +322,8 @@ fn an_ended_container_stays_for_a_while() {
 #[test]
 fn a_container_that_never_executed_anything_is_announced_with_its_end() {
     let mut world = World::new();
-    let (_, events) = world.table.subscribe(Selector::container("web"));
-    let (_, none) = world.table.subscribe(Selector::container("db"));
+    let (_, events) = subscribe(&mut world.table, Selector::container("web"));
+    let (_, none) = subscribe(&mut world.table, Selector::container("db"));
     world.known("a", "web", true);
     world.record(RecordKind::Created, NS, Some("a"));
     world.table.died("a", None, world.clock);
@@ -324,7 +334,7 @@ fn a_container_that_never_executed_anything_is_announced_with_its_end() {
 #[test]
 fn a_restart_outruns_the_news_of_the_death() {
     let mut world = World::new();
-    let (_, events) = world.table.subscribe(Selector::default());
+    let (_, events) = subscribe(&mut world.table, Selector::default());
     world.known("a", "web", true);
     world.record(RecordKind::Created, NS, Some("a"));
     let died = world.record(RecordKind::Exec, NS, Some("a")) + 1;
@@ -386,7 +396,7 @@ fn an_initial_container_needs_no_record() {
     assert_eq!(world.name(NS, 0), "", "no runtime has told about it");
     world.known("a", "web", true);
     world.table.running("a", running.clone());
-    let (_, events) = world.table.subscribe(Selector::default());
+    let (_, events) = subscribe(&mut world.table, Selector::default());
     world.table.running("a", running);
     assert_eq!((world.name(NS, 5).as_str(), set.get(NS)), ("web", Some(SELECTED)));
     assert!(kinds(&events).is_empty(), "told twice, announced once");
@@ -429,7 +439,7 @@ fn the_host_is_no_container() {
 fn details_come_before_the_announcement() {
     let (sender, mut requests) = unbounded_channel();
     let mut table = Table::new(HOST, 0, true, sender);
-    let (_, events) = table.subscribe(Selector::default());
+    let (_, events) = subscribe(&mut table, Selector::default());
     table.known(known("a", "web", true));
     let running = Running {
         pid: 9,

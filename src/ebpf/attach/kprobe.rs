@@ -16,6 +16,12 @@ const SYSCALL_PREFIX: &str = "__x64_";
 #[cfg(target_arch = "aarch64")]
 const SYSCALL_PREFIX: &str = "__arm64_";
 
+/// Whether the kernel has kprobes, by perf event or by tracefs.
+pub(crate) fn has_kprobes() -> bool {
+    Path::new(KPROBE_PMU).exists()
+        || crate::ebpf::tracefs().is_some_and(|tracefs| tracefs.join("kprobe_events").exists())
+}
+
 pub(super) fn attach(program: &ProgramMut<'_>, symbol: &str, on_return: bool) -> Result<Link> {
     let first = match program.attach_kprobe(on_return, symbol) {
         Ok(link) => return Ok(link),
@@ -24,9 +30,7 @@ pub(super) fn attach(program: &ProgramMut<'_>, symbol: &str, on_return: bool) ->
     if let Ok(link) = program.attach_kprobe(on_return, format!("{SYSCALL_PREFIX}{symbol}")) {
         return Ok(link);
     }
-    let has_kprobes = Path::new(KPROBE_PMU).exists()
-        || crate::ebpf::tracefs().is_some_and(|tracefs| tracefs.join("kprobe_events").exists());
-    Err(if !has_kprobes {
+    Err(if !has_kprobes() {
         Error::unsupported(format!(
             "kprobe on {symbol}: this kernel has no kprobes (CONFIG_KPROBE_EVENTS)"
         ))

@@ -61,7 +61,7 @@ fn matching(pattern: &str) -> Result<Vec<String>> {
 }
 
 /// Whether `name` matches `pattern`. Linear: after a mismatch only the last `*` takes one character more.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
+pub(super) fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut star = None;
     while n < name.len() {

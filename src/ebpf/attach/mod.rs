@@ -11,13 +11,16 @@ mod perf_event;
 mod raw_tracepoint;
 mod trace;
 mod tracepoint;
+pub(in crate::ebpf) mod uprobe;
 
 use std::os::fd::BorrowedFd;
 
 use libbpf_rs::{Link, ProgramInput, ProgramMut, ProgramType};
 
 pub use self::iter::IterKind;
+pub(crate) use self::kprobe::has_kprobes;
 pub use self::perf_event::PerfSettings;
+pub use self::uprobe::{Binary, Point, Target};
 use super::print;
 use crate::metadata::config::Config;
 use crate::{Error, Result, ResultExt};
@@ -26,7 +29,8 @@ use crate::{Error, Result, ResultExt};
 pub const DISABLED: &str = "gadget_program_disabled";
 
 const SECTIONS: &str = "this version attaches tracepoint/GROUP/NAME, raw_tracepoint/NAME, tp_btf/NAME, kprobe/FUNCTION, \
-     kretprobe/FUNCTION, kprobe.multi/PATTERN, ksyscall/NAME, fentry/FUNCTION, fexit/FUNCTION, fmod_ret/FUNCTION, lsm/HOOK, \
+     kretprobe/FUNCTION, kprobe.multi/PATTERN, ksyscall/NAME, uprobe/FILE:FUNCTION, uretprobe/FILE:FUNCTION, uprobe.multi/FILE:PATTERN, \
+     usdt/FILE:PROVIDER:PROBE, fentry/FUNCTION, fexit/FUNCTION, fmod_ret/FUNCTION, lsm/HOOK, \
      perf_event/NAME, sockops, cgroup/…, cgroup_skb/…, syscall and iter/KIND";
 
 /// Families that are resolved through BTF when the object is loaded.
@@ -91,6 +95,8 @@ pub enum Section {
         /// Whether the program runs at its return.
         on_return: bool,
     },
+    /// A place in a program or library, in every container.
+    Uprobe(Target),
     /// A perf event on every CPU.
     PerfEvent(PerfSettings),
     /// The root control group.
@@ -156,6 +162,12 @@ impl Section {
                 name: target.to_owned(),
                 on_return: plain == "kretsyscall",
             },
+            _ if Target::is_family(plain) => match Target::parse(plain, target) {
+                Ok(target) => Section::Uprobe(target),
+                Err(error) => Section::Invalid {
+                    reason: error.to_string(),
+                },
+            },
             "perf_event" => match PerfSettings::read(own, config) {
                 Ok(settings) => Section::PerfEvent(settings),
                 Err(error) => Section::Invalid {
@@ -187,6 +199,16 @@ impl Section {
             Section::Cgroup { family } if family == "sockops" => Some(ProgramType::SockOps),
             _ => None,
         }
+    }
+
+    /// Whether the program asks for one link at many places of a binary.
+    pub(super) fn is_uprobe_multi(&self) -> bool {
+        matches!(self, Section::Uprobe(target) if target.is_multi())
+    }
+
+    /// Whether the program is attached in containers, as they come and go.
+    pub fn is_in_places(&self) -> bool {
+        matches!(self, Section::Uprobe(_))
     }
 
     fn unsupported(reason: String) -> Self {
@@ -225,6 +247,8 @@ pub fn attach(
         Section::Kprobe { symbol, on_return } => one(kprobe::attach(program, symbol, *on_return)),
         Section::KprobeMulti { pattern, on_return } => one(kprobe_multi::attach(program, pattern, *on_return)),
         Section::Ksyscall { name, on_return } => one(kprobe_multi::attach_syscall(program, name, *on_return)),
+        // By a follower, in every place.
+        Section::Uprobe(_) => Ok(Vec::new()),
         Section::PerfEvent(settings) => perf_event::attach(program, *settings),
         Section::Cgroup { family } => one(cgroup::attach(program, family)),
         Section::Iter { kind } => one(iter::attach(program, *kind, iterated_map)),
@@ -337,6 +361,22 @@ mod tests {
                     name: "openat".into(),
                     on_return: false,
                 },
+            ),
+            (
+                "uprobe.s//bin/app:main",
+                Some("libc:malloc"),
+                Section::Uprobe(Target {
+                    binary: Binary::Library("libc".into()),
+                    point: Point::Function {
+                        name: "malloc".into(),
+                        on_return: false,
+                    },
+                }),
+            ),
+            (
+                "usdt/libc:libc:setjmp",
+                Some("gadget_program_disabled"),
+                Section::Disabled,
             ),
             ("syscall", None, Section::RunOnce),
             ("kprobe/gadget_program_disabled", None, Section::Disabled),

@@ -19,7 +19,7 @@ use super::{
     Context, Explanation, Instance, KernelFilter, NetworkNamespace, NetworkNamespaces, OperatorNote, RecordIds, Stream,
     explain, priority,
 };
-use crate::containers::{Collection, Container, Host, Lookup, LookupCache, MntnsFilter, Selector};
+use crate::containers::{Collection, Container, Host, Lookup, LookupCache, MntnsFilter, Places, Selector};
 use crate::data::{Accessor, Element, FieldId, Flow, Values};
 use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
@@ -42,14 +42,28 @@ pub enum ContainerSource {
     Unavailable(String),
 }
 
+/// What a gadget's kernel side needs to know of containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContainerNeeds {
+    /// Whether it can be restricted to mount namespaces.
+    pub filters: bool,
+    /// Whether it is told which network namespaces to look into.
+    pub visits_netns: bool,
+    /// Whether programs are attached inside containers.
+    pub attaches: bool,
+}
+
+impl ContainerNeeds {
+    fn any(self) -> bool {
+        self.filters || self.visits_netns || self.attaches
+    }
+}
+
 /// Selection and enrichment for one gadget.
 #[derive(Debug)]
 pub struct LocalManager {
     containers: ContainerSource,
-    /// Whether the kernel side can be restricted to mount namespaces.
-    filters_in_kernel: bool,
-    /// Whether the kernel side is told which network namespaces to look into.
-    visits_netns: bool,
+    needs: ContainerNeeds,
     streams: Vec<EnrichedStream>,
     host: bool,
     selector: Selector,
@@ -70,12 +84,11 @@ struct EnrichedStream {
 
 impl LocalManager {
     /// Adds the container fields to every stream that says in which namespace an event happened. `None` if there is nothing to do:
-    /// no such stream, nothing to filter in the kernel, and no network namespaces to look into (`visits_netns`).
+    /// no such stream, and nothing that the kernel side needs.
     pub fn instantiate(
         context: &mut Context,
         containers: ContainerSource,
-        filters_in_kernel: bool,
-        visits_netns: bool,
+        needs: ContainerNeeds,
     ) -> Result<Option<Self>> {
         let mut streams = Vec::new();
         for (index, stream) in context.referenced() {
@@ -106,13 +119,12 @@ impl LocalManager {
                 fields,
             });
         }
-        if streams.is_empty() && !filters_in_kernel && !visits_netns {
+        if streams.is_empty() && !needs.any() {
             return Ok(None);
         }
         Ok(Some(Self {
             containers,
-            filters_in_kernel,
-            visits_netns,
+            needs,
             streams,
             host: false,
             selector: Selector::default(),
@@ -178,7 +190,7 @@ impl LocalManager {
 
     /// Whether the kernel side would select, were this not a recording.
     fn selects_recorded(&self) -> bool {
-        !self.host && self.filters_in_kernel && matches!(self.containers, ContainerSource::Recorded(_))
+        !self.host && self.needs.filters && matches!(self.containers, ContainerSource::Recorded(_))
     }
 
     fn enrich(&self, collection: &Arc<Collection>, of: &EnrichedStream, stream: &mut Stream) {
@@ -325,7 +337,7 @@ impl Instance for LocalManager {
             .iter()
             .flat_map(|of| of.fields.iter().map(|(field, _)| (of.index, *field)));
         let added = explain::of_fields(self.name(), context, fields);
-        let (selects, selection) = match (self.host, self.filters_in_kernel) {
+        let (selects, selection) = match (self.host, self.needs.filters) {
             (true, _) => (false, "events of the whole host pass"),
             (false, true) => (true, "only events of selected containers pass, in the kernel"),
             (false, false) if self.selector == Selector::default() => {
@@ -346,11 +358,15 @@ impl Instance for LocalManager {
     fn prepare(&mut self, context: &mut Context) -> Result<()> {
         let collection = match &self.containers {
             ContainerSource::Collection(collection) | ContainerSource::Recorded(collection) => Arc::clone(collection),
-            ContainerSource::Unavailable(why) if self.host || !(self.filters_in_kernel || self.selects()) => {
+            ContainerSource::Unavailable(why) if self.host || !(self.needs.filters || self.selects()) => {
                 tracing::warn!(
                     "container-collection isn't available: container enrichment and filtering won't work: {why}"
                 );
-                if self.visits_netns {
+                context.places = Some(Places {
+                    host: true,
+                    ..Places::default()
+                });
+                if self.needs.visits_netns {
                     context.network_namespaces = Some(self.network_namespaces(None));
                 }
                 return Ok(());
@@ -363,14 +379,19 @@ impl Instance for LocalManager {
             }
         };
         let recorded = matches!(self.containers, ContainerSource::Recorded(_));
-        let selects_in_kernel = !self.host && self.filters_in_kernel && !recorded;
-        let selects = selects_in_kernel || (!self.host && self.visits_netns);
+        let selects_in_kernel = !self.host && self.needs.filters && !recorded;
+        let selects = selects_in_kernel || (!self.host && (self.needs.visits_netns || self.needs.attaches));
         if selects && !collection.has_runtimes() {
             return Err(Error::not_found("no container runtime was found, so there is nothing to trace").with_hint(
                 "start docker, say where its socket is with --docker-socketpath, or trace the whole host with --host",
             ));
         }
-        if self.visits_netns {
+        context.places = Some(Places {
+            collection: Some(Arc::clone(&collection)),
+            selector: self.selector.clone(),
+            host: self.host,
+        });
+        if self.needs.visits_netns {
             context.network_namespaces = Some(self.network_namespaces(Some(Arc::clone(&collection))));
         }
         if selects_in_kernel {

@@ -1,10 +1,14 @@
 //! Outputs: rows of all data sources, in order, on their way to one reader.
 //!
-//! Who appends a row never waits for the reader. What can be written without waiting is written at once: always, when the
+//! Who appends a row does not write. What can be written without waiting is written at once: always, when the
 //! writer cannot block (a regular file), and small pieces when a pipe has room. Everything else is handed to a thread of the
-//! output, in pieces of 64 KiB under load. When more than [`LIMIT`] bytes wait, rows are dropped whole and counted for their data
-//! source, so that the stream stays valid; if the data source wants to, a line in the stream says how many and where. Buffers are
-//! reused, and while nothing is written nobody wakes up.
+//! output, in pieces of 64 KiB under load. Buffers are reused, and while nothing is written nobody wakes up.
+//!
+//! When [`LIMIT`] bytes wait, a reader that reads is given [`GRACE`] for the next piece: meanwhile events wait in the kernel's buffer, where
+//! they are smaller and cost nothing, so that a burst is lost at neither place. A reader that has not read in that time is not waited for
+//! again until it does: rows are dropped whole and counted for their data source, so that the stream stays valid; if the data
+//! source wants to, a line in the stream says how many and where. What comes from a recording is never dropped:
+//! [`patient`](Output::patient).
 //!
 //! A reader that went away ends the output quietly; any other write error ends it too, and is kept for the caller to report.
 
@@ -16,6 +20,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -29,6 +34,9 @@ pub(super) const FULL: usize = 64 * 1024;
 const CAPACITY: usize = 2 * FULL;
 /// Bytes that may wait for the reader before rows are dropped. The row that reaches the limit is still taken.
 pub const LIMIT: usize = 4 * 1024 * 1024;
+/// How long a reader may take for one piece before it counts as stalled. At 500,000 events per second of 256 bytes, less than the smallest
+/// kernel buffer holds.
+const GRACE: Duration = Duration::from_millis(15);
 /// Empty buffers that are kept for the next ones.
 const SPARE: usize = 16;
 /// What a pipe that has room takes without making the writer wait: `PIPE_BUF` of Linux.
@@ -51,6 +59,8 @@ struct Shared {
     work: Condvar,
     /// The thread has nothing left.
     done: Condvar,
+    /// The thread has written something.
+    room: Condvar,
     ended: AtomicBool,
     patience: Patience,
 }
@@ -79,6 +89,12 @@ struct State {
     flush: bool,
     /// The thread waits for work.
     idle: bool,
+    /// Producers that wait for room.
+    waiting: usize,
+    /// The reader has not read for too long, and not since.
+    stalled: bool,
+    /// Nothing is dropped, however long the reader takes.
+    patient: bool,
     /// The thread is to end when nothing is left.
     closed: bool,
     lanes: Vec<LaneState>,
@@ -169,6 +185,13 @@ impl Output {
         })
     }
 
+    /// Has producers wait for the reader, however long that takes, in place of dropping anything: for producers that nobody waits for.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        self.handle.shared.lock().patient = true;
+        self
+    }
+
     /// Has `call` called once when nothing can be written any more: the moment to end the run.
     pub fn on_end(&self, call: impl FnOnce() + Send + 'static) {
         self.handle.shared.lock().on_end = Some(Box::new(call));
@@ -226,8 +249,8 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Lets `row` append what shows `events` events. If too much waits for the reader, `row` is not called and they are counted as
-    /// lost. What comes after the end of the output is dropped.
+    /// Lets `row` append what shows `events` events. If too much waits for a reader that has stalled, `row` is not called and they are
+    /// counted as lost. What comes after the end of the output is dropped.
     #[inline]
     pub fn append(&self, events: usize, row: impl FnOnce(&mut Vec<u8>)) {
         let shared = &*self.output.handle.shared;
@@ -235,6 +258,12 @@ impl Lane {
             return;
         }
         let mut state = shared.lock();
+        if !state.has_room() {
+            state = shared.wait_for_room(state);
+            if shared.ended() {
+                return;
+            }
+        }
         if state.has_room() {
             row(&mut state.filling);
             if state.filling.len() >= FULL {
@@ -342,6 +371,9 @@ impl Shared {
                 handed_over: 0,
                 flush: false,
                 idle: false,
+                waiting: 0,
+                stalled: false,
+                patient: false,
                 closed: false,
                 lanes: Vec::new(),
                 error: None,
@@ -349,6 +381,7 @@ impl Shared {
             }),
             work: Condvar::new(),
             done: Condvar::new(),
+            room: Condvar::new(),
             ended: AtomicBool::new(false),
             patience,
         }
@@ -387,6 +420,25 @@ impl Shared {
             state.turn();
             self.wake(&state);
         }
+    }
+
+    /// Gives the reader its time.
+    #[cold]
+    fn wait_for_room<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        let deadline = Instant::now() + GRACE;
+        state.waiting += 1;
+        while !self.ended() && !state.has_room() && (state.patient || !state.stalled) {
+            if state.patient {
+                state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            state.stalled = left.is_zero();
+            let waited = self.room.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.waiting -= 1;
+        state
     }
 
     fn wake(&self, state: &State) {
@@ -440,6 +492,10 @@ impl Shared {
             state.writer = Some(writer);
             state.handed_over -= buffer.len();
             state.recycle(buffer);
+            state.stalled = false;
+            if state.waiting > 0 {
+                self.room.notify_all();
+            }
             match result {
                 // There is room again.
                 Ok(()) => state.say_losses(),
@@ -457,6 +513,7 @@ impl Shared {
         let call = state.on_end.take();
         drop(state);
         self.done.notify_all();
+        self.room.notify_all();
         if let Some(call) = call {
             call();
         }

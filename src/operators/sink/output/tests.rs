@@ -157,6 +157,68 @@ fn a_reader_that_stalls_costs_rows_and_never_time() {
 }
 
 #[test]
+fn a_stalled_reader_is_waited_for_once_and_again_when_it_reads() {
+    let gate = Gated::default();
+    let output = Output::queued(Box::new(gate.clone())).unwrap();
+    let mut rows = Rows::new(&output, false);
+    rows.fill();
+    let stalled = || output.handle.shared.lock().stalled;
+    assert!(stalled());
+    for _ in 0..1000 {
+        rows.append();
+    }
+    assert_eq!(rows.lost(), 1001);
+    gate.open();
+    output.finish();
+    assert!(!stalled());
+    rows.append();
+    assert_eq!(rows.lost(), 1001);
+}
+
+#[test]
+fn a_recording_waits_for_its_reader() {
+    let gate = Gated::default();
+    let output = Output::queued(Box::new(gate.clone())).unwrap().patient();
+    let mut rows = Rows::new(&output, true);
+    let producer = std::thread::spawn(move || {
+        for _ in 0..3 * LIMIT / row(0).len() {
+            rows.append();
+        }
+        rows
+    });
+    while output.handle.shared.lock().waiting == 0 {
+        std::thread::yield_now();
+    }
+    gate.open();
+    let rows = producer.join().unwrap();
+    output.finish();
+    assert_eq!(rows.lost(), 0);
+    assert!(check(&gate.text(), rows.count).is_empty());
+}
+
+#[test]
+fn who_waits_is_told_of_the_end() {
+    let gate = Gated {
+        fail: Some(io::ErrorKind::BrokenPipe),
+        ..Gated::default()
+    };
+    let output = Output::queued(Box::new(gate.clone())).unwrap().patient();
+    let mut rows = Rows::new(&output, false);
+    let producer = std::thread::spawn(move || {
+        while !rows.lane.output.ended() {
+            rows.append();
+        }
+        rows.lost()
+    });
+    while output.handle.shared.lock().waiting == 0 {
+        std::thread::yield_now();
+    }
+    gate.open();
+    assert_eq!(producer.join().unwrap(), 0, "what comes after the end is no loss");
+    assert!(output.take_error().is_none());
+}
+
+#[test]
 fn what_was_lost_last_is_said_at_the_end() {
     let gate = Gated::default();
     let output = Output::queued(Box::new(gate.clone())).unwrap();

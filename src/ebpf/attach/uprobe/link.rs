@@ -1,0 +1,251 @@
+//! Probes in the kernel: one perf event per place, or one link for many places where the kernel has such links (Linux 6.6).
+//!
+//! libbpf's functions for this want the program's object, which belongs to another thread; and they would read the
+//! binary with parsers that were not written for enemies.
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+
+use crate::{Error, ErrorKind, Result, ResultExt};
+
+const PMU: &str = "/sys/bus/event_source/devices/uprobe";
+/// Where in a perf event's configuration the offset of a semaphore is.
+const SEMAPHORE_SHIFT: u32 = 32;
+
+/// `PERF_EVENT_IOC_ENABLE` and `PERF_EVENT_IOC_SET_BPF`, the same on all architectures that gadgets run on.
+const IOC_ENABLE: libc::c_ulong = 0x2400;
+const IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
+
+/// A place in a file, with what the program is told when it is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Point {
+    /// Of the instruction, in the file.
+    pub(super) offset: u64,
+    /// Of the semaphore, in the file; 0 if there is none.
+    pub(super) semaphore: u64,
+    /// What `bpf_get_attach_cookie` returns.
+    pub(super) cookie: u64,
+}
+
+/// An attached program. It is detached when this is dropped.
+#[derive(Debug)]
+pub(super) struct Probe {
+    // A link is closed before its event.
+    _link: Option<OwnedFd>,
+    _event: Option<OwnedFd>,
+}
+
+/// Attaches `program` at `points` of the file behind the descriptor `file`, in every process.
+pub(super) fn attach(
+    program: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    points: &[Point],
+    on_return: bool,
+    multi: bool,
+) -> Result<Vec<Probe>> {
+    let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        .map_err(|_| Error::invalid("a path with a zero byte"))?;
+    if multi {
+        return attach_multi(program, &path, points, on_return).map(|probe| vec![probe]);
+    }
+    points
+        .iter()
+        .map(|point| attach_one(program, &path, *point, on_return))
+        .collect()
+}
+
+fn attach_one(program: BorrowedFd<'_>, path: &CString, point: Point, on_return: bool) -> Result<Probe> {
+    let pmu = Pmu::of_kernel()?;
+    if point.semaphore > 0 && !pmu.semaphores {
+        return Err(Error::unsupported(
+            "the static probe has a semaphore, which needs Linux 4.20",
+        ));
+    }
+    let semaphore = u32::try_from(point.semaphore)
+        .map_err(|_| Error::unsupported("the static probe's semaphore is beyond the first 4 GiB of its file"))?;
+    let mut attr = libbpf_sys::perf_event_attr {
+        type_: pmu.kind,
+        size: size_of::<libbpf_sys::perf_event_attr>() as u32,
+        config: u64::from(semaphore) << SEMAPHORE_SHIFT | u64::from(on_return) << pmu.return_bit,
+        ..Default::default()
+    };
+    attr.__bindgen_anon_3.uprobe_path = path.as_ptr() as u64;
+    attr.__bindgen_anon_4.probe_offset = point.offset;
+    // SAFETY: `attr` is a whole perf_event_attr of the size that it names; it and the path, a C string, outlive the call.
+    let event = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            &raw const attr,
+            -1, // every process
+            0,  // programs run on every CPU, whatever the event says
+            -1,
+            libbpf_sys::PERF_FLAG_FD_CLOEXEC as libc::c_ulong,
+        )
+    };
+    let event = Errno::result(event).map_err(|error| match error {
+        Errno::EMFILE | Errno::ENFILE => Error::from(error).context("opening a perf event"),
+        _ => Error::from(error).context(format!("probing offset {:#x}", point.offset)),
+    })?;
+    // SAFETY: the kernel has just returned this descriptor, which nobody else owns.
+    let event = unsafe { OwnedFd::from_raw_fd(event as i32) };
+    let mut link = None;
+    if point.cookie != 0 {
+        link = Some(cookie_link(program, &event, point.cookie)?);
+    } else {
+        command(&event, IOC_SET_BPF, program.as_raw_fd()).context("giving a perf event its program")?;
+    }
+    command(&event, IOC_ENABLE, 0).context("enabling a perf event")?;
+    Ok(Probe {
+        _link: link,
+        _event: Some(event),
+    })
+}
+
+fn command(event: &OwnedFd, command: libc::c_ulong, argument: i32) -> nix::Result<()> {
+    // SAFETY: an open descriptor of a perf event, and a command whose argument is a number.
+    Errno::result(unsafe { libc::ioctl(event.as_raw_fd(), command as _, argument) }).map(drop)
+}
+
+/// Attaches with a cookie, which perf events have since Linux 5.15.
+fn cookie_link(program: BorrowedFd<'_>, event: &OwnedFd, cookie: u64) -> Result<OwnedFd> {
+    let mut options = link_options();
+    options.__bindgen_anon_1.perf_event.bpf_cookie = cookie;
+    create_link(program, event.as_raw_fd(), libbpf_sys::BPF_PERF_EVENT, &options)
+        .map_err(|error| Error::from(error).context("arguments of static probes need Linux 5.15"))
+}
+
+fn attach_multi(program: BorrowedFd<'_>, path: &CString, points: &[Point], on_return: bool) -> Result<Probe> {
+    let offsets: Vec<libc::c_ulong> = points.iter().map(|point| point.offset as libc::c_ulong).collect();
+    let semaphores: Vec<libc::c_ulong> = points.iter().map(|point| point.semaphore as libc::c_ulong).collect();
+    let cookies: Vec<u64> = points.iter().map(|point| point.cookie).collect();
+    let mut options = link_options();
+    options.__bindgen_anon_1.uprobe_multi = libbpf_sys::bpf_link_create_opts__bindgen_ty_1__bindgen_ty_3 {
+        flags: u32::from(on_return) * libbpf_sys::BPF_F_UPROBE_MULTI_RETURN,
+        cnt: u32::try_from(points.len()).unwrap_or(u32::MAX),
+        path: path.as_ptr(),
+        offsets: offsets.as_ptr(),
+        ref_ctr_offsets: semaphores.as_ptr(),
+        cookies: cookies.as_ptr(),
+        ..Default::default()
+    };
+    let link = create_link(program, 0, libbpf_sys::BPF_TRACE_UPROBE_MULTI, &options)
+        .map_err(|error| Error::from(error).context(format!("probing {} places", points.len())))?;
+    Ok(Probe {
+        _link: Some(link),
+        _event: None,
+    })
+}
+
+fn link_options() -> libbpf_sys::bpf_link_create_opts {
+    libbpf_sys::bpf_link_create_opts {
+        sz: size_of::<libbpf_sys::bpf_link_create_opts>() as libbpf_sys::size_t,
+        ..Default::default()
+    }
+}
+
+/// What `options` points to must live until this returns, with as many elements as it says.
+fn create_link(
+    program: BorrowedFd<'_>,
+    target: i32,
+    kind: libbpf_sys::bpf_attach_type,
+    options: &libbpf_sys::bpf_link_create_opts,
+) -> nix::Result<OwnedFd> {
+    // SAFETY: the callers' arrays live longer than this call; the kernel checks all else.
+    let fd = unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), target, kind, options) };
+    if fd < 0 {
+        return Err(Errno::from_raw(-fd));
+    }
+    // SAFETY: the descriptor is new, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Whether one link can be at many places (and a program be loaded for such links).
+pub(in crate::ebpf) fn has_multi() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(probe_multi)
+}
+
+/// Tries to attach to a directory: a kernel that knows such links complains about that, others about the link.
+fn probe_multi() -> bool {
+    let instructions = [
+        // r0 = 0; exit
+        libbpf_sys::bpf_insn {
+            code: (libbpf_sys::BPF_ALU64 | libbpf_sys::BPF_MOV | libbpf_sys::BPF_K) as u8,
+            ..Default::default()
+        },
+        libbpf_sys::bpf_insn {
+            code: (libbpf_sys::BPF_JMP | libbpf_sys::BPF_EXIT) as u8,
+            ..Default::default()
+        },
+    ];
+    let mut options = libbpf_sys::bpf_prog_load_opts {
+        sz: size_of::<libbpf_sys::bpf_prog_load_opts>() as libbpf_sys::size_t,
+        expected_attach_type: libbpf_sys::BPF_TRACE_UPROBE_MULTI,
+        ..Default::default()
+    };
+    // SAFETY: all pointers are to values that outlive the call, and the count is that of the instructions.
+    let program = unsafe {
+        libbpf_sys::bpf_prog_load(
+            libbpf_sys::BPF_PROG_TYPE_KPROBE,
+            std::ptr::null(),
+            c"GPL".as_ptr(),
+            instructions.as_ptr(),
+            instructions.len() as libbpf_sys::size_t,
+            &raw mut options,
+        )
+    };
+    if program < 0 {
+        return false;
+    }
+    // SAFETY: the descriptor is new, and nobody else owns it.
+    let program = unsafe { OwnedFd::from_raw_fd(program) };
+    let (path, offset) = (c"/".to_owned(), 0);
+    let mut options = link_options();
+    options.__bindgen_anon_1.uprobe_multi = libbpf_sys::bpf_link_create_opts__bindgen_ty_1__bindgen_ty_3 {
+        cnt: 1,
+        path: path.as_ptr(),
+        offsets: &raw const offset,
+        ..Default::default()
+    };
+    let program = std::os::fd::AsFd::as_fd(&program);
+    create_link(program, -1, libbpf_sys::BPF_TRACE_UPROBE_MULTI, &options).is_err_and(|error| error == Errno::EBADF)
+}
+
+/// Whether anything can be probed at all.
+pub(super) fn has_uprobes() -> bool {
+    std::path::Path::new(PMU).exists()
+}
+
+/// What the kernel says of its perf events for uprobes.
+#[derive(Clone, Copy)]
+struct Pmu {
+    kind: u32,
+    return_bit: u32,
+    semaphores: bool,
+}
+
+impl Pmu {
+    fn of_kernel() -> Result<Self> {
+        let read = |name: &str| std::fs::read_to_string(format!("{PMU}/{name}"));
+        let missing = || {
+            Error::new(
+                ErrorKind::Unsupported,
+                format!("this kernel has no uprobes (no {PMU}; CONFIG_UPROBE_EVENTS)"),
+            )
+        };
+        let kind = read("type")
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .ok_or_else(missing)?;
+        let return_bit = read("format/retprobe").ok();
+        let return_bit = return_bit.and_then(|text| text.trim().strip_prefix("config:")?.parse().ok());
+        Ok(Self {
+            kind,
+            return_bit: return_bit.unwrap_or(0),
+            semaphores: read("format/ref_ctr_offset").is_ok(),
+        })
+    }
+}
