@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use inspektor_gadget::data::{DataSource, Element, NewField, Scalar, SourceType};
+use inspektor_gadget::expr::Filter;
 use inspektor_gadget::gadget::Gadget;
 use inspektor_gadget::operators::sink::{CliSink, Options, Output};
 use inspektor_gadget::recording::Recording;
@@ -87,4 +89,45 @@ fn an_event_costs_no_allocation() {
             assert_eq!(count, 0, "{recording} as {mode}");
         }
     }
+    for expression in [
+        r#"proc.comm == "cat" and (proc.pid > 1000 or proc.pid in [1, 7, 9]) and error in -5..0"#,
+        r#"not (fname startsWith "/proc") and fname contains "etc" and fname matches "^/etc/[a-z]+$""#,
+        r#"fname in ["/etc/passwd", "/etc/group"] or len(fname) > 5 and addr in cidr("10.0.0.0/8")"#,
+        r#"flag ? error == proc.pid : fname != proc.comm"#,
+    ] {
+        assert_eq!(allocations_of_expression(expression), 0, "{expression}");
+    }
+}
+
+/// How many allocations it costs to evaluate an expression a thousand times.
+fn allocations_of_expression(expression: &str) -> u64 {
+    let mut source = DataSource::new("open", SourceType::Single, None);
+    let proc = source.add_field(NewField::empty("proc")).unwrap();
+    source
+        .add_sub_field(proc, NewField::new("comm", Scalar::String))
+        .unwrap();
+    source
+        .add_sub_field(proc, NewField::new("pid", Scalar::Uint32))
+        .unwrap();
+    for (name, scalar) in [
+        ("fname", Scalar::String),
+        ("addr", Scalar::String),
+        ("error", Scalar::Int32),
+        ("flag", Scalar::Bool),
+    ] {
+        source.add_field(NewField::new(name, scalar)).unwrap();
+    }
+    let mut element = Element::new(source.layout());
+    for (name, value) in [("proc.comm", "cat"), ("fname", "/etc/hosts"), ("addr", "10.1.2.3")] {
+        let field = source.accessor(source.find(name).unwrap());
+        field.set(&mut element, value.as_bytes()).unwrap();
+    }
+    let mut filter = Filter::compile(expression, &source).unwrap();
+    // The first search of a regular expression makes its scratch space.
+    filter.matches(&element).unwrap();
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for _ in 0..1000 {
+        filter.matches(&element).unwrap();
+    }
+    ALLOCATIONS.load(Ordering::Relaxed) - before
 }

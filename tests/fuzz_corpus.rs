@@ -130,3 +130,8 @@ fn fields() {
 fn event() {
     replay("event", 4000, bodies::event::run);
 }
+
+#[test]
+fn recording() {
+    replay("recording", 600, bodies::recording::run);
+}

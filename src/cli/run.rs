@@ -99,6 +99,7 @@ pub(super) fn show(
     interrupts: &Interrupts,
     for_start: impl Sized,
 ) -> Result<()> {
+    gadget.set_include_self(values.is_true(run_flags::INCLUDE_SELF));
     let sink = sink(&mut gadget, values, output_params, &output)?;
     gadget.add_instance(sink);
     if values.is_true(run_flags::EXPLAIN) {

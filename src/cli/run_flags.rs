@@ -18,6 +18,8 @@ pub(super) const RECORD: &str = "record";
 pub(super) const EXPLAIN: &str = "explain";
 /// Full name of `--fail-on-loss`.
 pub(super) const FAIL_ON_LOSS: &str = "fail-on-loss";
+/// Full name of `--include-self`.
+pub(super) const INCLUDE_SELF: &str = "include-self";
 /// Full name of `--timestamps`.
 pub(super) const TIMESTAMPS: &str = "timestamps";
 /// Full name of `--loss-records`.
@@ -101,6 +103,7 @@ const FLAGS: &[Flag] = &[
     flag(NONE, RECORD, "", "", "Store the raw events in this `FILE` too, for ig replay"),
     switch(NONE, EXPLAIN, "false", "Say where each filter term would be decided and which operators are on and why, and exit"),
     switch(NONE, FAIL_ON_LOSS, "false", "Exit with status 3 when events were lost"),
+    switch(NONE, INCLUDE_SELF, "false", "Show events of this very process too"),
     text(NONE, TIMESTAMPS, "local", "How columns show times; relative is in seconds since the first").one_of(&["local", "utc", "relative"]),
     switch(NONE, LOSS_RECORDS, "false", "Put a record into the JSON of single data sources where events were lost"),
     text(NONE, "file", "", "Run what this manifest (a path or an http(s) URL) describes").short('f'),
@@ -184,7 +187,7 @@ pub(super) fn params() -> Vec<Param> {
 
 /// The flags of `ig replay`: those that say nothing about images, the kernel and container runtimes.
 pub(super) fn replay_params() -> Vec<Param> {
-    const OF_RUNS: [&str; 5] = [TIMEOUT, OCI_STORE_USER, RECORD, "file", "include-self"];
+    const OF_RUNS: [&str; 4] = [TIMEOUT, OCI_STORE_USER, RECORD, "file"];
     let is_of_replays = |param: &Param| match param.prefix.as_str() {
         OCI => param.key == "annotate",
         EBPF | CONTAINERS | METRICS | "operator.socketenricher." | "operator.env." => false,

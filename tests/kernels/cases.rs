@@ -215,7 +215,7 @@ cases! {
     uprobe_multi: Case { provoke: call_libc, ..Case::new("uprobe_multi", &["uprobe.multi", "uretprobe.multi"]) };
     usdt: Case { provoke: run_traced, ..Case::new("usdt", &["usdt"]) };
     usdt_args: Case { since: (5, 15), provoke: run_traced, ..Case::new("usdt_args", &["memory", "constants", "guarded"]) };
-    syscall: Case { since: (5, 14), perf: false, provoke: nothing, ..Case::new("syscall", &["syscall"]) };
+    syscall: Case { since: (5, 14), perf: false, flags: &["--host", "--include-self"], provoke: nothing, ..Case::new("syscall", &["syscall"]) };
     cgroup: Case { flags: &[], provoke: connect, ..Case::new("cgroup", &["cgroup_skb", "sockops", "cgroup/connect4"]) };
 }
 
