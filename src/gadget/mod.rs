@@ -21,6 +21,7 @@
 
 mod annotate;
 mod custom;
+mod kernel_side;
 mod record;
 mod run;
 #[cfg(test)]
