@@ -132,7 +132,8 @@ struct Image {
 }
 
 impl Image {
-    /// busybox, and what `fill` puts into the directory.
+    /// busybox, and what `fill` puts into the directory. No two images are of the same bytes: docker would give them one layer,
+    /// and their files one inode.
     fn new(fill: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fs::create_dir(dir.path().join("bin")).expect("a directory");
@@ -146,6 +147,7 @@ impl Image {
         assert!(copied.is_ok_and(|output| output.status.success()));
         fill(rest);
         let name = docker::unique("traced");
+        fs::write(rest.join("image"), &name).expect("a file");
         let archive = dir.path().with_extension("tar");
         let tar = Command::new("tar")
             .arg("-C")
