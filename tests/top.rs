@@ -23,7 +23,9 @@ impl Tmux {
         let tmux = Self {
             socket: common::docker::unique("tmux"),
         };
-        let script = format!("{command}; echo ENDED:$?; stty -a | grep -o -e '.echo ' -e '.icanon'; exec sleep 100000");
+        let script = format!(
+            "{command}; echo ENDED:$?; stty -a | grep -o -e '.echo ' -e '.icanon'; echo SETTINGS; exec sleep 100000"
+        );
         tmux.run(&[
             "-f",
             "/dev/null",
@@ -92,9 +94,7 @@ impl Tmux {
     /// The command has ended with `status` and the terminal is as it was.
     #[track_caller]
     fn assert_restored(&self, status: i32) -> String {
-        let screen = self.wait("the end", |screen| {
-            screen.contains("ENDED:") && screen.contains("icanon")
-        });
+        let screen = self.wait("the end", |screen| screen.contains("SETTINGS"));
         assert!(screen.contains(&format!("ENDED:{status}\n")), "{screen}");
         assert!(
             screen.contains(" echo") && screen.contains(" icanon"),

@@ -214,9 +214,12 @@ mod tests {
         let mut view = view();
         let lines = screen(&mut view, 60, 7);
         assert_eq!(lines[0], "ig top top_file  3 rows");
-        assert_eq!(lines[1], "FILE                        READS▼ READS/S TREND");
-        assert_eq!(lines[2], "/a/very/long/name/that/doe…   1234                        █");
-        assert_eq!(lines[3], "/wide/漢 字                      7                        █");
+        assert_eq!(lines[1], "FILE                         READS▼ READS/S TREND");
+        let long = format!("/a/very/long/name/that/does…   1234{}█", " ".repeat(24));
+        assert_eq!(lines[2], long);
+        // A wide character fills two places.
+        let wide: Vec<&str> = lines[3].split_whitespace().collect();
+        assert_eq!(wide, ["/wide/漢", "字", "7", "█"]);
         assert_eq!(lines[4].split_whitespace().next(), Some("/short"));
         assert_eq!((lines[5].as_str(), &lines[6][..5]), ("", "q end"));
     }
@@ -232,6 +235,6 @@ mod tests {
                     .all(|line| Span::raw(line.as_str()).width() <= usize::from(width) + 4)
             );
         }
-        assert_eq!(screen(&mut view, 20, 5)[1], "FILE     READS▼ READ");
+        assert_eq!(screen(&mut view, 20, 5)[1], "FILE     READS▼ REA…");
     }
 }
