@@ -53,9 +53,12 @@ impl EbpfObject {
         let custom_btf = self.custom_btf(kind)?;
         let mut selection = Selection::new(self, options.only.as_deref());
         selection.leave_out_what_cannot_be()?;
+        let mut with_links = true;
         loop {
             selection.check_that_something_is_left()?;
-            match self.load_selected(&selection, kind, custom_btf.as_ref(), options)? {
+            let attempt = self.load_selected(&selection, kind, custom_btf.as_ref(), options, with_links);
+            match attempt? {
+                Attempt::WithoutLinks => with_links = false,
                 Attempt::Loaded(object) => {
                     let mut loaded = Loaded::new(
                         self,
@@ -90,10 +93,12 @@ impl EbpfObject {
         kind: BufferKind,
         custom_btf: Option<&CustomBtf>,
         options: &LoadOptions<'_>,
+        with_links: bool,
     ) -> Result<Attempt> {
         let mut object = open(self.bytes(), custom_btf.map(CustomBtf::path).as_deref())?;
         self.set_variables(&mut object, options)?;
         self.set_maps(&mut object, kind, options)?;
+        let linked = with_links && link_operations(&mut object)?;
         for mut program in object.progs_mut() {
             let name = program.name().to_string_lossy().into_owned();
             let info = self.programs().iter().find(|info| info.name == name);
@@ -118,6 +123,7 @@ impl EbpfObject {
         let refused = log.refusal(LOG_TAIL).map(|refusal| refusal.program);
         let error = load_error(&error, &log);
         match refused {
+            None if linked => Ok(Attempt::WithoutLinks),
             Some(program) => Ok(Attempt::Refused(program, error)),
             None => Err(error.context("creating eBPF collection")),
         }
@@ -275,6 +281,8 @@ enum Attempt {
     Loaded(Object),
     /// The kernel did not take the program of this name.
     Refused(String, Error),
+    /// The kernel may not know links for structs of operations, and is to be asked without.
+    WithoutLinks,
 }
 
 /// Which programs of an object are to be loaded.
@@ -461,6 +469,21 @@ impl<'a> Selection<'a> {
             ..program.clone()
         }
     }
+}
+
+/// Has structs of operations registered by links (Linux 6.4), which end with this process however it ends: else what a killed run has
+/// registered stays. Returns whether that changed anything.
+fn link_operations(object: &mut OpenObject) -> Result<bool> {
+    let mut changed = false;
+    for mut map in object.maps_mut() {
+        let flags = map.map_flags();
+        if map.map_type() == MapType::StructOps && flags & libbpf_sys::BPF_F_LINK == 0 {
+            map.set_map_flags(flags | libbpf_sys::BPF_F_LINK)
+                .map_err(|error| Error::invalid(format!("preparing a struct of operations: {error}")))?;
+            changed = true;
+        }
+    }
+    Ok(changed)
 }
 
 fn set_buffer(map: &mut OpenMapMut<'_>, kind: BufferKind, settings: &BufferSettings) -> libbpf_rs::Result<()> {
