@@ -434,7 +434,9 @@ impl<'a> Selection<'a> {
             }
             return Err(all);
         }
-        if !self.is_optional(program) || !self.left_out.insert(name.to_owned()) {
+        // What is not allowed for one security hook is not allowed for the others.
+        let for_all = program.optional.is_none() && error.kind() == ErrorKind::Permission;
+        if !self.is_optional(program) || for_all || !self.left_out.insert(name.to_owned()) {
             return Err(error);
         }
         say_left_out(program, &error);
