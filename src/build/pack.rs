@@ -33,8 +33,14 @@ impl Built {
             .into_iter()
             .map(|(target, object)| (target.into(), object))
             .collect();
+        let btfgen = self
+            .btfgen
+            .into_iter()
+            .map(|(target, archive)| (target.into(), archive))
+            .collect();
         pack(PackInput {
             objects,
+            btfgen,
             wasm: self.wasm,
             metadata: self.metadata,
             annotations,

@@ -6,14 +6,17 @@
 
 use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType, Object, OpenMapMut, OpenObject, ProgramAttachType};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::attach::uprobe::{self, SPECS_MAP, SpecLayout, Specs, UprobeProgram, Uprobes};
 use super::attach::{self, IterKind, Section};
+use super::btf::archive::{self, Machine};
 use super::btf::{KernelBtf, MinimalOptions, minimal};
 use super::buffer::{BufferKind, BufferSettings};
+use super::features::{self, Feature};
 use super::markers::{BUILD_ID_MAP, MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH, SWITCHED_MAPS};
 use super::object::{EbpfObject, PARAM_PREFIX, ProgramInfo, open};
 use super::print::{self, Log};
@@ -111,7 +114,7 @@ impl EbpfObject {
                     .programs()
                     .iter()
                     .any(|p| p.name == name && p.target.is_uprobe_multi())
-                    && !uprobe::has_multi()
+                    && Feature::UprobeMulti.is_there() != Some(true)
                 {
                     program.set_attach_type(ProgramAttachType::CgroupInetIngress);
                 }
@@ -150,7 +153,14 @@ impl EbpfObject {
                     say_left_out(program, &load_error(&error, &log));
                     left_out.push(program.name.clone());
                 }
-                _ => return Err(load_error(&error, &log).context("creating eBPF collection")),
+                _ => {
+                    let error = load_error(&error, &log).context("creating eBPF collection");
+                    let mut loaded = self.programs().iter().filter(|p| !left_out.contains(&p.name));
+                    return Err(match loaded.find_map(too_old) {
+                        Some(hint) => error.with_hint(hint),
+                        None => error,
+                    });
+                }
             }
         }
     }
@@ -160,10 +170,11 @@ impl EbpfObject {
         if self.relocations().names.is_empty() && !self.relocations().needs_whole_kernel {
             return Ok(None);
         }
-        let kernel = KernelBtf::running()?.ok_or_else(|| {
-            Error::unsupported("this kernel does not show its types (no /sys/kernel/btf/vmlinux)")
-                .with_hint("use a kernel of 5.4 or later that is built with CONFIG_DEBUG_INFO_BTF")
-        })?;
+        let kernel = match (KernelBtf::running()?, self.btf_archive()) {
+            (Some(kernel), _) => kernel,
+            (None, Some(archive)) => Arc::new(archive::find(archive, &Machine::this()?)?),
+            (None, None) => return Err(KernelBtf::missing()),
+        };
         let options = MinimalOptions {
             without_ring_buffer: kind == BufferKind::Perf,
         };
@@ -209,6 +220,12 @@ impl EbpfObject {
             let name = map.name().to_string_lossy().into_owned();
             let failed = |error: libbpf_rs::Error| Error::invalid(format!("preparing map {name:?}: {error}"));
             if self.buffers().contains(&name) && map.map_type() == MapType::RingBuf {
+                set_buffer(&mut map, kind, &options.buffers).map_err(failed)?;
+            } else if self.fixed_buffers().contains(&name) {
+                let kind = match map.map_type() {
+                    MapType::RingBuf => BufferKind::Ring,
+                    _ => BufferKind::Perf,
+                };
                 set_buffer(&mut map, kind, &options.buffers).map_err(failed)?;
             } else if name == MNTNS_FILTER_MAP && self.filters_mntns() {
                 if let Some(filter) = options.mntns_filter {
@@ -417,7 +434,12 @@ impl LossCounter {
 
 fn set_buffer(map: &mut OpenMapMut<'_>, kind: BufferKind, settings: &BufferSettings) -> libbpf_rs::Result<()> {
     match kind {
-        BufferKind::Ring => map.set_max_entries(settings.ring_bytes(map.max_entries())),
+        BufferKind::Ring => {
+            // The older convention declares the type of events here, which is not the kernel's business.
+            map.set_key_size(0)?;
+            map.set_value_size(0)?;
+            map.set_max_entries(settings.ring_bytes(map.max_entries()))
+        }
         BufferKind::Perf => {
             map.set_type(MapType::PerfEventArray)?;
             map.set_key_size(4)?;
@@ -429,6 +451,15 @@ fn set_buffer(map: &mut OpenMapMut<'_>, kind: BufferKind, settings: &BufferSetti
 
 fn missing_variable(name: &str) -> Error {
     Error::not_found(format!("variable {name:?} not found on ebpf spec: file does not exist"))
+}
+
+/// What is said of a program that this kernel is too old for.
+fn too_old(program: &ProgramInfo) -> Option<String> {
+    let since = features::too_old_for(&program.section)?;
+    let (name, section) = (&program.name, &program.section);
+    Some(format!(
+        "programs like {name:?} (section {section:?}) came with Linux {since}"
+    ))
 }
 
 fn say_left_out(program: &ProgramInfo, error: &Error) {
@@ -445,9 +476,7 @@ fn say_left_out(program: &ProgramInfo, error: &Error) {
 fn load_error(error: &libbpf_rs::Error, log: &Log) -> Error {
     let permission = error.kind() == libbpf_rs::ErrorKind::PermissionDenied && !log.mentions("BEGIN PROG LOAD LOG");
     if permission {
-        return Error::new(ErrorKind::Permission, format!("the kernel does not allow it: {error}")).with_hint(
-            "loading eBPF needs CAP_BPF and CAP_PERFMON, or root, and a kernel that is not locked down against it",
-        );
+        return features::not_allowed(error);
     }
     match log.refusal(LOG_TAIL) {
         Some(refusal) => {

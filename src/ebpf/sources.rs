@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::btf::{Btf, BtfKind, KernelBtf, TypeId};
+use super::btf::{Btf, KernelBtf, TypeId};
+use super::convention;
 use super::fetch::schedule::{DEFAULT_MAP_INTERVAL, MapFetches, Schedule};
-use super::fields::{EnumValues, StructFields, struct_fields, struct_fields_of};
-use super::markers::{Declared, MapIterator};
+use super::fields::{EnumValues, StructFields, struct_fields, value_fields};
+use super::markers::{Declared, MapIterator, MapShape};
 use super::schema::{EnumTexts, SourceSchema};
+use crate::Result;
 use crate::data::{Container, DataSource, RecordIds, SourceType, Stream};
 use crate::metadata::SourceSettings;
 use crate::metadata::config::Config;
-use crate::{Error, Result};
 
 /// A tracer, registered as a data source.
 #[derive(Clone, Debug)]
@@ -44,9 +46,17 @@ pub struct MapSource {
     pub stream: usize,
     /// Name of the map.
     pub map: String,
+    /// What its entries are.
+    pub shape: MapShape,
     /// When it is fetched.
     pub schedule: Schedule,
 }
+
+/// How histograms are shown unless the metadata says otherwise.
+const HISTOGRAMS: [(&str, &str); 2] = [
+    ("cli.supported-output-modes", "histogram,json,jsonpretty,none,yaml"),
+    ("cli.default-output-mode", "histogram"),
+];
 
 /// All data sources of an object, each kind in declaration order.
 #[derive(Debug, Default)]
@@ -88,15 +98,23 @@ impl Sources {
 
     /// Takes over the values of `map-fetch-interval` and `map-fetch-count`, and annotates the data sources with them.
     pub(super) fn schedule_maps(&mut self, interval: &str, count: &str, streams: &mut [Stream]) -> Result<()> {
-        if self.maps.is_empty() {
+        let names: Vec<&str> = self
+            .scheduled_maps()
+            .map(|map| streams[map.stream].source.name())
+            .collect();
+        if names.is_empty() {
             return Ok(());
         }
-        let names: Vec<&str> = self.maps.iter().map(|map| streams[map.stream].source.name()).collect();
         let fetches = MapFetches::parse(interval, count, &names)?;
-        for map in &mut self.maps {
+        for map in self.maps.iter_mut().filter(|map| map.shape == MapShape::Rows) {
             map.schedule = Schedule::of_map(&mut streams[map.stream].source, &fetches);
         }
         Ok(())
+    }
+
+    /// Those whose fetches the parameters are about.
+    pub(super) fn scheduled_maps(&self) -> impl Iterator<Item = &MapSource> {
+        self.maps.iter().filter(|map| map.shape == MapShape::Rows)
     }
 }
 
@@ -108,19 +126,15 @@ enum Record {
 
 impl Record {
     fn of(btf: &Btf<'_>, declared: &Declared) -> Result<Self> {
-        let structure = |id: TypeId| match btf.get(id).filter(|t| t.kind == BtfKind::Struct) {
-            Some(t) => struct_fields_of(btf, &t),
-            None => Err(Error::not_found(format!("struct {id} not found in eBPF object"))),
-        };
         Ok(match declared {
             Declared::Tracer(tracer) => Self::One(struct_fields(btf, &tracer.event)?),
             Declared::Iterator(iterator) => Self::One(struct_fields(btf, &iterator.element)?),
             Declared::MapIterator(iterator) => {
-                let mut key = structure(iterator.key)?;
+                let mut key = value_fields(btf, "key", iterator.key)?;
                 for field in &mut key.fields {
                     field.tags.push("role:key".to_owned());
                 }
-                Self::KeyAndValue(key, structure(iterator.value)?)
+                Self::KeyAndValue(key, convention::value_of(btf, iterator)?)
             }
         })
     }
@@ -202,6 +216,13 @@ impl Registration<'_> {
     fn map(&mut self, iterator: &MapIterator, key: &StructFields, value: &StructFields) -> Result<()> {
         let settings = SourceSettings::new(self.config, &iterator.name);
         let mut source = DataSource::new(&iterator.name, SourceType::Array, Some(settings));
+        if iterator.shape == MapShape::Histograms {
+            for (annotation, value) in HISTOGRAMS {
+                if source.annotation(annotation).is_none() {
+                    source.annotate(annotation, value);
+                }
+            }
+        }
         let stream = self.streams.len();
         let (container, record) = add_struct(&mut source, key, RecordIds::default(), 0)?;
         let first_of_value = source.len();
@@ -217,7 +238,8 @@ impl Registration<'_> {
         self.sources.maps.push(MapSource {
             stream,
             map: iterator.map.clone(),
-            schedule: Schedule::default(),
+            shape: iterator.shape,
+            schedule: Schedule::new(Duration::ZERO, 0, iterator.shape == MapShape::Histograms),
         });
         self.streams.push(Stream {
             record,

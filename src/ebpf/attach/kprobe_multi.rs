@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use libbpf_rs::{Link, ProgramMut};
 
 use super::failed;
+use crate::ebpf::features::Feature;
 use crate::{Error, Result, ResultExt};
 
 /// The kernel's own limit is higher; a pattern that matches more was not meant.
@@ -18,9 +19,9 @@ pub(super) fn attach(program: &ProgramMut<'_>, pattern: &str, on_return: bool) -
     } else {
         vec![pattern.to_owned()]
     };
-    program.attach_kprobe_multi(on_return, functions).map_err(|error| {
-        failed(&format!("kprobe.multi on {pattern}"), &error).with_hint("kprobe.multi needs Linux 5.18")
-    })
+    program
+        .attach_kprobe_multi(on_return, functions)
+        .map_err(|error| failed(&format!("kprobe.multi on {pattern}"), &error).with_hint(Feature::KprobeMulti.advice()))
 }
 
 /// Attaches to a system call, whatever this kernel calls its function.

@@ -18,9 +18,9 @@ use std::os::fd::BorrowedFd;
 use libbpf_rs::{Link, ProgramInput, ProgramMut, ProgramType};
 
 pub use self::iter::IterKind;
-pub(crate) use self::kprobe::has_kprobes;
 pub use self::perf_event::PerfSettings;
 pub use self::uprobe::{Binary, Point, Target};
+use super::features::Feature;
 use super::print;
 use crate::metadata::config::Config;
 use crate::{Error, Result, ResultExt};
@@ -263,7 +263,7 @@ pub fn attach(
 fn run_once(program: &ProgramMut<'_>) -> Result<()> {
     let output = program
         .test_run(ProgramInput::default())
-        .map_err(|error| failed("running it", &error).with_hint("programs of section syscall need Linux 5.14"))?;
+        .map_err(|error| failed("running it", &error).with_hint(Feature::SyscallPrograms.advice()))?;
     match output.return_value as i32 {
         0 => Ok(()),
         code => Err(Error::new(crate::ErrorKind::Other, format!("it returned {code}"))),
