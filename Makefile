@@ -5,7 +5,10 @@ PREFIX ?= /usr/local
 # Where rustup puts cargo, for shells that have not been told yet.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: all build run test test-kernels test-all check bench install man setup toolchain clean
+# What `make test-kernels` boots; `denied` is 6.1 with a security module that refuses ring buffers.
+KERNELS ?= 5.10 6.1 denied 6.12 newest
+
+.PHONY: all build run test test-kernels kernels-table vagrant-bundle test-all check bench install man setup toolchain clean
 
 all: build
 
@@ -31,7 +34,15 @@ test: setup
 
 # Every kind of program on every kernel: this one, and Debian's in QEMU, fetched when they are not there. Prints the table of docs/kernels.md.
 test-kernels: setup
-	IG_TEST_KERNELS="5.10 6.1 6.12 newest" $(CARGO) test --test kernels -- --nocapture --test-threads=1
+	IG_TEST_KERNELS="$(KERNELS)" $(CARGO) test --test kernels -- --nocapture --test-threads=1
+
+# The same, and the table goes into docs/kernels.md.
+kernels-table: setup
+	IG_TEST_KERNELS="$(KERNELS)" IG_TEST_KERNELS_TABLE=docs/kernels.md $(CARGO) test --test kernels vm:: -- --nocapture
+
+# What `vagrant up` puts into its machines: see tests/vm/README.md.
+vagrant-bundle: setup
+	IG_TEST_VM_BUNDLE=$(CURDIR)/target/vm-bundle.tar $(CARGO) test --test kernels vm::bundle
 
 # What takes too long for every change.
 test-all: test test-kernels

@@ -46,7 +46,6 @@ impl Built {
             annotations,
             builder_version: BUILDER_VERSION.to_owned(),
             created,
-            ..PackInput::default()
         })
     }
 }

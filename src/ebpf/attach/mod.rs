@@ -19,6 +19,7 @@ use libbpf_rs::{Link, ProgramInput, ProgramMut, ProgramType};
 
 pub use self::iter::IterKind;
 pub use self::perf_event::PerfSettings;
+pub use self::uprobe::parsers;
 pub use self::uprobe::{Binary, Point, Target};
 use super::features::Feature;
 use super::print;

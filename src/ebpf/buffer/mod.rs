@@ -5,6 +5,7 @@
 
 pub mod drain;
 mod perf;
+mod quiet;
 pub(crate) mod ring;
 
 use std::os::fd::BorrowedFd;
@@ -99,6 +100,12 @@ pub trait Reader {
     fn wake_fd(&self) -> BorrowedFd<'_>;
     /// Reads at most about `max` records and returns how many it was.
     fn read(&mut self, max: usize) -> Result<usize>;
+    /// Whether the descriptor need not become readable with each record, because the buffer is going to be read anyway. Records that were
+    /// written while it was set may never make it readable: the buffer has to be read once more after it was unset.
+    fn set_quiet(&mut self, quiet: bool) -> Result<()> {
+        let _ = quiet;
+        Ok(())
+    }
     /// Bytes that were read so far.
     fn bytes_read(&self) -> u64;
     /// Size of the buffer in bytes.

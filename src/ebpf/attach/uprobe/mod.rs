@@ -10,6 +10,7 @@ mod file_identity;
 mod gopclntab;
 mod ld_cache;
 mod link;
+pub mod parsers;
 mod symbols;
 mod target;
 mod usdt;
