@@ -8,7 +8,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 # What `make test-kernels` boots; `denied` is 6.1 with a security module that refuses ring buffers.
 KERNELS ?= 5.10 6.1 denied 6.12 newest
 
-.PHONY: all build run test test-kernels kernels-table vagrant-bundle test-all check bench install man setup toolchain clean
+.PHONY: all build run test test-kernels kernels-table vagrant-bundle test-all fuzz check bench install man setup toolchain clean
 
 all: build
 
@@ -44,8 +44,12 @@ kernels-table: setup
 vagrant-bundle: setup
 	IG_TEST_VM_BUNDLE=$(CURDIR)/target/vm-bundle.tar $(CARGO) test --test kernels vm::bundle
 
+# Looks for inputs that break what reads texts and bytes of others: every target for a minute.
+fuzz: toolchain
+	scripts/fuzz.sh 60
+
 # What takes too long for every change.
-test-all: test test-kernels
+test-all: test test-kernels fuzz
 
 # What does not run the program: formatting, lints, documentation.
 check: toolchain
@@ -56,6 +60,7 @@ check: toolchain
 # The measured claims of the README, against a minimal libbpf program in C.
 bench: setup build
 	benches/peer.sh target/release/ig
+	benches/idle.sh target/release/ig
 
 man: toolchain
 	$(CARGO) run --quiet --example man -- target/man

@@ -25,7 +25,7 @@ use self::batch::Batch;
 pub use self::iterator::{IteratorProgram, IteratorReader};
 pub use self::map::{MapDrain, Method};
 use self::schedule::{Next, Schedule};
-use crate::data::{Emitter, Gate};
+use crate::data::{Emitter, Gate, Tap};
 use crate::stop::StopSignal;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -81,6 +81,8 @@ pub struct FetcherSetup {
     pub emitter: Emitter,
     /// Decides about raw records, if something has to.
     pub gate: Option<Box<dyn Gate>>,
+    /// Gets the raw records of every array, if something wants to.
+    pub tap: Option<Box<dyn Tap>>,
     /// Told when the run cannot go on.
     pub stop: StopSignal,
 }
@@ -217,6 +219,7 @@ fn run(setup: FetcherSetup, shared: &Arc<Shared>) {
         schedule,
         emitter,
         mut gate,
+        tap,
         ..
     } = setup;
     if let Some(gate) = &mut gate {
@@ -229,7 +232,7 @@ fn run(setup: FetcherSetup, shared: &Arc<Shared>) {
     let mut worker = Worker {
         name,
         source,
-        batch: Batch::new(emitter, gate),
+        batch: Batch::new(emitter, gate, tap),
         shared,
         failed: false,
     };
