@@ -23,6 +23,8 @@ pub enum Feature {
     Kprobes,
     /// One link at many kernel functions.
     KprobeMulti,
+    /// One link at both ends of kernel functions.
+    KprobeSession,
     /// Programs at functions of programs and libraries.
     Uprobes,
     /// One link at many places of a binary.
@@ -39,11 +41,12 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::RingBuffer,
         Self::BatchOperations,
         Self::Kprobes,
         Self::KprobeMulti,
+        Self::KprobeSession,
         Self::Uprobes,
         Self::UprobeMulti,
         Self::UsdtArguments,
@@ -59,6 +62,7 @@ impl Feature {
             Self::BatchOperations => "batched map operations",
             Self::Kprobes => "kprobes",
             Self::KprobeMulti => "kprobe.multi links",
+            Self::KprobeSession => "kprobe.session links",
             Self::Uprobes => "uprobes",
             Self::UprobeMulti => "uprobe.multi links",
             Self::UsdtArguments => "arguments of static probes",
@@ -78,6 +82,7 @@ impl Feature {
                 "use a kernel with CONFIG_KPROBE_EVENTS, or gadgets that do with tracepoints",
             ),
             Self::KprobeMulti => ("5.18", "they also need CONFIG_FPROBE"),
+            Self::KprobeSession => ("6.10", "they also need CONFIG_FPROBE"),
             Self::Uprobes => ("4.1", "use a kernel with CONFIG_UPROBE_EVENTS"),
             Self::UprobeMulti => ("6.6", "one probe after the other is attached then"),
             Self::UsdtArguments => ("5.15", "probes without arguments work"),
@@ -112,7 +117,7 @@ impl Feature {
             ),
             Self::UprobeMulti => may_load().then(uprobe::probe_multi),
             Self::SyscallPrograms => may_load().then(|| ProgramType::Syscall.is_supported().unwrap_or(false)),
-            Self::KprobeMulti | Self::UsdtArguments | Self::Iterators | Self::MemoryAccounting => {
+            Self::KprobeMulti | Self::KprobeSession | Self::UsdtArguments | Self::Iterators | Self::MemoryAccounting => {
                 let (since, _) = self.since();
                 // Nothing smaller than the thing itself would tell.
                 older_than(since).filter(|older| *older).map(|_| false)

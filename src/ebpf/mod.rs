@@ -10,6 +10,7 @@ pub mod fetch;
 pub mod fields;
 pub mod inspect;
 mod load;
+mod loaded;
 pub mod markers;
 pub mod object;
 pub mod params;
@@ -29,4 +30,5 @@ pub(crate) fn tracefs() -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-pub use load::{LoadOptions, Loaded};
+pub use load::LoadOptions;
+pub use loaded::{Loaded, LossCounter};
