@@ -8,7 +8,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 # What `make test-kernels` boots; `denied` is 6.1 with a security module that refuses ring buffers.
 KERNELS ?= 5.10 6.1 denied 6.12 newest
 
-.PHONY: all build run test test-kernels kernels-table vagrant-bundle test-all fuzz check bench install man setup toolchain clean
+.PHONY: all build run test test-kernels kernels-table vagrant-bundle test-arm64 test-all fuzz check bench install man setup toolchain clean
 
 all: build
 
@@ -48,8 +48,17 @@ vagrant-bundle: setup
 fuzz: toolchain
 	scripts/fuzz.sh 60
 
+# The program for arm64, built here, runs a gadget on an arm64 kernel in QEMU. Needs gcc-aarch64-linux-gnu, qemu-system-arm and rustup.
+ARM64 = aarch64-unknown-linux-gnu
+test-arm64: setup
+	rustup target add $(ARM64)
+	CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc AR_aarch64_unknown_linux_gnu=aarch64-linux-gnu-ar \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc $(CARGO) build --bin ig --target $(ARM64)
+	aarch64-linux-gnu-strip -o target/ig-arm64 target/$(ARM64)/debug/ig
+	IG_TEST_ARM64=$(CURDIR)/target/ig-arm64 $(CARGO) test --test kernels arm64:: -- --nocapture
+
 # What takes too long for every change.
-test-all: test test-kernels fuzz
+test-all: test test-kernels test-arm64 fuzz
 
 # What does not run the program: formatting, lints, documentation.
 check: toolchain

@@ -117,7 +117,11 @@ impl Feature {
             ),
             Self::UprobeMulti => may_load().then(uprobe::probe_multi),
             Self::SyscallPrograms => may_load().then(|| ProgramType::Syscall.is_supported().unwrap_or(false)),
-            Self::KprobeMulti | Self::KprobeSession | Self::UsdtArguments | Self::Iterators | Self::MemoryAccounting => {
+            Self::KprobeMulti
+            | Self::KprobeSession
+            | Self::UsdtArguments
+            | Self::Iterators
+            | Self::MemoryAccounting => {
                 let (since, _) = self.since();
                 // Nothing smaller than the thing itself would tell.
                 older_than(since).filter(|older| *older).map(|_| false)

@@ -13,6 +13,7 @@ mod common;
 #[path = "../fake_docker/mod.rs"]
 mod fake_docker;
 
+mod arm64;
 mod cases;
 mod cpio;
 mod denied;

@@ -17,9 +17,9 @@ const MAX_FUNCTIONS: usize = 10_000;
 /// Attaches to all functions that match `pattern`, in which `*` stands for any text and `?` for any character.
 pub(super) fn attach(program: &ProgramMut<'_>, pattern: &str, on_return: bool) -> Result<Link> {
     let functions = functions(pattern)?;
-    program.attach_kprobe_multi(on_return, functions).map_err(|error| {
-        failed(&format!("kprobe.multi on {pattern}"), &error).with_hint(Feature::KprobeMulti.advice())
-    })
+    program
+        .attach_kprobe_multi(on_return, functions)
+        .map_err(|error| failed(&format!("kprobe.multi on {pattern}"), &error).with_hint(Feature::KprobeMulti.advice()))
 }
 
 /// Attaches to both ends of all functions that match `pattern`: the program itself says at the entry whether it wants to run at the return.
