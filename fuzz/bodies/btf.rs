@@ -33,7 +33,7 @@ pub fn run(data: &[u8]) {
     convention::parameters(&btf);
     let wanted = CoreRelocations {
         names,
-        needs_whole_kernel: data.len() % 5 == 0,
+        needs_whole_kernel: data.len().is_multiple_of(5),
     };
     for without_ring_buffer in [false, true] {
         let kernel = KernelBtf::from_bytes(data.to_vec());
