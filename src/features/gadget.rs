@@ -34,7 +34,8 @@ pub fn check(image: &GadgetImage) -> Result<Vec<ProgramReport>> {
     let config = Arc::new(config);
     let mut reports = Vec::new();
     for bytes in image.ebpf() {
-        let object = EbpfObject::instantiate(bytes.into(), &config, &mut Vec::new())?;
+        let mut object = EbpfObject::instantiate(bytes.into(), &config, &mut Vec::new())?;
+        object.set_btf_archive(image.btfgen());
         for program in object.programs() {
             reports.push(ProgramReport {
                 name: program.name.clone(),
