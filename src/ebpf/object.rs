@@ -268,7 +268,7 @@ impl EbpfObject {
     }
 
     /// Lists of programs of which the first that the kernel can run is taken.
-    pub(super) fn alternatives(&self) -> &[Vec<String>] {
+    pub(crate) fn alternatives(&self) -> &[Vec<String>] {
         &self.alternatives
     }
 
