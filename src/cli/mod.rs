@@ -21,6 +21,7 @@ mod logging;
 mod params;
 mod progress;
 mod replay;
+mod resident;
 mod root;
 mod run;
 mod run_flags;

@@ -10,7 +10,7 @@ use super::host::{self, HostOptions};
 use super::progress::Bar;
 use super::signals::Interrupts;
 use super::stdout::stdout;
-use super::{explain, gadget_info, run_flags};
+use super::{explain, gadget_info, resident, run_flags};
 use crate::build::{BuildEvent, BuildOptions, build_gadget, is_source_path};
 use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, RuntimeKind};
 use crate::ebpf::btf::KernelBtf;
@@ -108,8 +108,11 @@ pub(super) fn show(
     }
     interrupts.end(gadget.stop_signal());
 
+    // Before the event buffers are mapped, so that the two are never there together.
+    resident::give_back_code();
     let mut running = gadget.start()?;
     drop(for_start);
+    resident::give_back_code();
     tracing::debug!("running...");
     running.wait(timeout(values)?);
     let report = running.stop()?;
