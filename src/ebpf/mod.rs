@@ -8,6 +8,7 @@ pub mod fetch;
 pub mod fields;
 pub mod inspect;
 mod load;
+mod loaded;
 pub mod markers;
 pub mod object;
 pub mod params;
@@ -27,4 +28,5 @@ pub(crate) fn tracefs() -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-pub use load::{LoadOptions, Loaded};
+pub use load::LoadOptions;
+pub use loaded::{Loaded, LossCounter};
