@@ -7,6 +7,7 @@
 //! clang is the only program that is needed: the headers come with us, and DWARF is dropped here. The same source and the same
 //! clang give the same bytes, wherever they are.
 
+mod btfgen;
 mod cache;
 pub mod clang;
 pub mod headers;
