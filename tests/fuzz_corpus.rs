@@ -135,3 +135,8 @@ fn event() {
 fn recording() {
     replay("recording", 600, bodies::recording::run);
 }
+
+#[test]
+fn guest() {
+    replay("guest", 300, bodies::guest::run);
+}

@@ -9,6 +9,7 @@ pub mod fields;
 pub mod filter;
 pub mod filter_expr;
 pub mod gadget_yaml;
+pub mod guest;
 pub mod recording;
 
 use inspektor_gadget::data::{Annotations, DataSource, Element, Kind, NewField, Scalar, SourceType, StaticField};

@@ -16,7 +16,7 @@ use super::cache::{Cache, Compiled};
 use super::clang::{self, Target};
 use super::metadata::{self, Metadata};
 use super::source::{Source, os_error};
-use super::{headers, strip};
+use super::{headers, strip, wasm};
 use crate::ebpf::inspect::object::ObjectFile;
 use crate::image::MAX_DOCUMENT;
 use crate::{Error, Result, ResultExt};
@@ -96,12 +96,13 @@ pub fn build_gadget(options: &BuildOptions, report: &mut dyn FnMut(BuildEvent<'_
         }
     }
     check_paths(options, &source).context("building build pipeline")?;
-    let mut built = Built {
-        wasm: read_wasm(&source)?,
-        ..Built::default()
-    };
+    let mut built = Built::default();
     if let Some(ebpf) = &source.ebpf {
         compile_all(&source, ebpf, options, &mut built, report)?;
+    }
+    built.wasm = wasm::build(&source, report)?;
+    if let (Some(output), Some(module)) = (&options.output, &built.wasm) {
+        write_output(&output.join("program.wasm"), module)?;
     }
     built.metadata = process_metadata(&source, options, &built.objects)?;
     if let Some(metadata) = built.metadata.as_deref().filter(|_| options.validate_metadata) {
@@ -127,35 +128,14 @@ fn check_paths(options: &BuildOptions, source: &Source) -> Result<()> {
             _ => {}
         }
     }
-    match source.wasm.as_deref() {
-        Some(wasm) if wasm.ends_with(".go") || wasm.ends_with(".rs") => {
-            return Err(Error::unsupported(format!(
-                "{wasm}: wasm modules cannot be built from Go or Rust sources yet"
-            ))
-            .with_hint("build the module yourself and name the .wasm file in build.yaml"));
-        }
-        Some(wasm) if !wasm.ends_with(".wasm") => {
-            return Err(Error::invalid(format!("unsupported wasm file type: {wasm}")));
-        }
-        _ => {}
+    if let Some(wasm) = source.wasm.as_deref().filter(|wasm| !wasm::is_supported(wasm)) {
+        return Err(Error::invalid(format!("unsupported wasm file type: {wasm}")));
     }
     if options.btfhub_archive.is_some() {
         return Err(Error::unsupported("btfgen is not supported yet")
             .with_hint("without --btfgen the gadget runs on every kernel that has BTF"));
     }
     Ok(())
-}
-
-fn read_wasm(source: &Source) -> Result<Option<Vec<u8>>> {
-    let Some(wasm) = &source.wasm else { return Ok(None) };
-    let path = source.dir.join(wasm);
-    let module = std::fs::read(&path).map_err(|e| os_error("open", &path, &e).context("reading wasm module"))?;
-    if !module.starts_with(b"\0asm") {
-        return Err(Error::invalid(format!(
-            "reading wasm module: {wasm} is not a wasm module"
-        )));
-    }
-    Ok(Some(module))
 }
 
 fn compile_all(
@@ -190,9 +170,7 @@ fn compile_all(
             built.warnings.push(diagnostics);
         }
         if let Some(output) = &options.output {
-            let file = output.join(target.object_name());
-            std::fs::write(&file, &object).map_err(|e| os_error("write", &file, &e))?;
-            give_to_owner_of(&output_dir(&file), &file).context("fixing generated files owner")?;
+            write_output(&output.join(target.object_name()), &object)?;
         }
         built.objects.insert(target, object);
     }
@@ -328,13 +306,19 @@ fn no_clang(name: &str) -> Error {
         .with_hint(clang::HOW_TO_INSTALL)
 }
 
-fn describe(status: ExitStatus) -> String {
+pub(super) fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => status.to_string(),
     }
+}
+
+/// Writes a generated file that the user wants to have.
+fn write_output(file: &Path, content: &[u8]) -> Result<()> {
+    std::fs::write(file, content).map_err(|e| os_error("write", file, &e))?;
+    give_to_owner_of(&output_dir(file), file).context("fixing generated files owner")
 }
 
 fn output_dir(file: &Path) -> PathBuf {

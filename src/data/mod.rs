@@ -16,6 +16,7 @@
 //! ```
 
 mod accessor;
+mod code;
 mod element;
 mod emitter;
 mod field;
@@ -25,6 +26,7 @@ mod inlet;
 mod kind;
 mod loss;
 mod pipeline;
+mod raw;
 mod source;
 mod stream;
 mod tap;
@@ -34,8 +36,9 @@ mod tests;
 mod values;
 
 pub use accessor::{Accessor, Text, Typed, Value};
+pub use code::{Code, CodeSubscription, CodeView};
 pub use element::{Element, Layout};
-pub use emitter::Emitter;
+pub use emitter::{Emitter, SharedPipeline};
 pub use field::{Annotations, Field, FieldId, FieldSettings, Flags, NewField, Settings, StaticField};
 pub use footprint::Footprint;
 pub use gate::{Gate, Verdict};
@@ -43,6 +46,7 @@ pub use inlet::{Inlet, InletParts};
 pub use kind::{Kind, Scalar};
 pub use loss::{LossPlace, Losses};
 pub use pipeline::{ArrayFn, ElementFn, Flow, FlushFn, LossFn, Pipeline};
+pub use raw::{RawError, scalar_of};
 pub use source::{Container, DataSource, FieldRef, SourceType};
 pub use stream::{Demand, RecordIds, Stream};
 pub use tap::Tap;

@@ -6,6 +6,7 @@ pub mod buffer;
 pub mod elf;
 pub mod fetch;
 pub mod fields;
+mod handoff;
 pub mod inspect;
 mod load;
 pub mod markers;

@@ -55,6 +55,7 @@ use crate::operators::ustack::UserStacks;
 use crate::operators::{Context, Instance, priority};
 use crate::recording::{Player, RecordFile, Recording};
 use crate::stop::StopSignal;
+use crate::wasm::{Guest, GuestOptions};
 use crate::{Error, Result, ResultExt};
 
 /// Makes a [`Gadget`] of an image or of a recording.
@@ -68,6 +69,7 @@ pub struct GadgetBuilder<'i> {
     host_files: Option<Host>,
     buffers: BufferSettings,
     host: bool,
+    guest: GuestOptions,
 }
 
 /// What a gadget is made of.
@@ -81,6 +83,8 @@ enum Origin<'i> {
 pub struct Gadget {
     context: Context,
     object: Option<EbpfObject>,
+    /// The gadget's own code.
+    guest: Option<Guest>,
     /// In place of an object: where records come from.
     player: Option<Box<Player>>,
     about: record::About,
@@ -114,7 +118,15 @@ impl<'i> GadgetBuilder<'i> {
             host_files: None,
             buffers: BufferSettings::default(),
             host: false,
+            guest: GuestOptions::default(),
         }
+    }
+
+    /// How to run the gadget's own code.
+    #[must_use]
+    pub fn guest(mut self, options: GuestOptions) -> Self {
+        self.guest = options;
+        self
     }
 
     /// Lays annotations over the metadata; see [`annotate`].
@@ -196,9 +208,14 @@ impl<'i> GadgetBuilder<'i> {
             Origin::Image(image) => (own_pid(&host_files), image.wasm().is_some()),
             Origin::Recording(recording) => (recording.head().host.own_pid, false),
         };
+        let mut guest = None;
         let (object, player, containers) = match self.origin {
             Origin::Image(image) => {
                 let object = instantiate(image, &config, &mut context)?;
+                if let Some(wasm) = image.wasm() {
+                    let instantiated = Guest::instantiate(wasm, &self.guest, &mut context, &values);
+                    guest = Some(instantiated.context("instantiating operator \"wasm\"")?);
+                }
                 let containers = self.containers.unwrap_or_else(start_collection);
                 (object, None, containers)
             }
@@ -256,6 +273,7 @@ impl<'i> GadgetBuilder<'i> {
         let mut gadget = Gadget {
             context,
             object,
+            guest,
             player,
             about,
             record_to: None,
@@ -287,11 +305,6 @@ fn instantiate(image: &GadgetImage, config: &Arc<Config>, context: &mut Context)
             "images with several eBPF layers are not supported by this version of ig",
         ));
     }
-    if image.wasm().is_some() {
-        tracing::warn!(
-            "this version of ig does not run wasm: the gadget's wasm layer is skipped, and what it computes is missing"
-        );
-    }
     Ok(object)
 }
 
@@ -320,12 +333,13 @@ impl Gadget {
         Ok(())
     }
 
-    /// All parameters with their prefixes and defaults: the gadget's custom ones, the object's, then the operators' in the order of their priority.
+    /// All parameters with their prefixes and defaults: the gadget's custom ones, the object's, those of its own code, then the operators' in the order of their priority.
     pub fn params(&self) -> Vec<Param> {
         let object = self.object.iter().flat_map(EbpfObject::params);
+        let guest = self.guest.iter().flat_map(Guest::params);
         let instances = self.instances.iter().flat_map(|instance| instance.params());
         let custom = self.custom.params.params().cloned();
-        let mut params: Vec<Param> = custom.chain(object).chain(instances).collect();
+        let mut params: Vec<Param> = custom.chain(object).chain(guest).chain(instances).collect();
         for param in &mut params {
             if let Some(default) = self.defaults.get_str(&param.full_name().to_lowercase()) {
                 param.default = default.into_owned();
