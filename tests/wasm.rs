@@ -171,7 +171,8 @@ fn compiled_modules_are_kept_where_only_we_can_write() {
 #[test]
 fn mounts_are_shown_as_calls() {
     let Some(ig) = Ig::with_docker() else { return };
-    let container = Container::idle("mounts");
+    // Without the capability docker's filter refuses the call before anybody sees it.
+    let container = Container::start_with("mounts", &["--cap-add", "SYS_ADMIN"], "sleep 100000");
     let live = ig.start(&format!("run trace_mount --pull never -c {} -o json", container.name));
     container.exec("mount /mnt /mnt; true");
     let event = live.wait_event("the call", |event| event["op"] == "MOUNT" && event["dest"] == "/mnt");
@@ -269,4 +270,23 @@ fn a_flight_recorder_is_read_at_the_stop() {
     fs::write(dir.path().join("program.bpf.c"), RECORDER).unwrap();
     let ran = run(&ig, dir.path(), "--host --timeout 2").ok();
     assert!(ran.stderr.contains("level=info msg=stop"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_new_gadget_in_rust_works_as_it_is() {
+    let Some(ig) = Ig::with_docker() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = ig.command(["gadget", "new", "mine", "--lang", "rust"]);
+    let ran = Ran::from(command.current_dir(dir.path()).output().unwrap()).ok();
+    assert_eq!(ran.stdout, "Wrote mine; run it with `sudo ig run ./mine`\n");
+    ig.build("mine", &dir.path().join("mine"));
+    let container = Container::start("mine", "while true; do cat /etc/passwd >/tmp/copy; usleep 100000; done");
+    let live = ig.start(&format!("run mine --verify-image=false -c {} -o json", container.name));
+    live.wait_event("a read", |event| {
+        event["filename"] == "/etc/passwd" && event["access"] == "read"
+    });
+    live.wait_event("a write", |event| {
+        event["filename"] == "/tmp/copy" && event["access"] == "write"
+    });
+    live.stop().ok();
 }

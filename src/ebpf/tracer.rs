@@ -250,7 +250,9 @@ fn work(flow: &mut EventFlow, queue: &Queue) -> Result<()> {
                 queue.give_back(batch);
             }
             Taken::Nothing(lost) => {
-                flow.inlet.release(false);
+                if held {
+                    flow.inlet.release(false);
+                }
                 flow.pause(lost)?;
             }
             Taken::End(lost) => {

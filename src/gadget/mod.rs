@@ -55,7 +55,7 @@ use crate::operators::ustack::UserStacks;
 use crate::operators::{Context, Instance, priority};
 use crate::recording::{Player, RecordFile, Recording};
 use crate::stop::StopSignal;
-use crate::wasm::{Guest, GuestOptions};
+use crate::wasm::{self, Guest, GuestOptions};
 use crate::{Error, Result, ResultExt};
 
 /// Makes a [`Gadget`] of an image or of a recording.
@@ -183,7 +183,7 @@ impl<'i> GadgetBuilder<'i> {
 
     /// Instantiates the gadget.
     pub fn build(self) -> Result<Gadget> {
-        let about = record::About::of(&self.origin, &self.annotations);
+        let about = record::About::of(&self.origin, &self.annotations)?;
         let mut config = Config::parse(&about.metadata)
             .context("unmarshalling metadata")
             .context("setting metadata")?;
@@ -205,17 +205,12 @@ impl<'i> GadgetBuilder<'i> {
             ..Context::default()
         };
         let (own_pid, rewrites_records) = match &self.origin {
-            Origin::Image(image) => (own_pid(&host_files), image.wasm().is_some()),
-            Origin::Recording(recording) => (recording.head().host.own_pid, false),
+            Origin::Image(_) => (own_pid(&host_files), about.code.is_some()),
+            Origin::Recording(recording) => (recording.head().host.own_pid, about.code.is_some()),
         };
-        let mut guest = None;
         let (object, player, containers) = match self.origin {
             Origin::Image(image) => {
                 let object = instantiate(image, &config, &mut context)?;
-                if let Some(wasm) = image.wasm() {
-                    let instantiated = Guest::instantiate(wasm, &self.guest, &mut context, &values);
-                    guest = Some(instantiated.context("instantiating operator \"wasm\"")?);
-                }
                 let containers = self.containers.unwrap_or_else(start_collection);
                 (object, None, containers)
             }
@@ -227,8 +222,22 @@ impl<'i> GadgetBuilder<'i> {
                     .iter()
                     .filter(|(name, _)| name.starts_with(local_manager::PARAM_PREFIX));
                 chosen.for_each(|(name, value)| values.set(name, value));
+                let of_guest = params.iter().filter(|(name, _)| name.starts_with(wasm::PARAM_PREFIX));
+                of_guest.for_each(|(name, value)| values.set(name, value));
                 let containers = self.containers.unwrap_or_else(|| player.containers());
                 (None, Some(Box::new(player)), containers)
+            }
+        };
+        let guest = match &about.code {
+            None => None,
+            Some(code) => {
+                let options = GuestOptions {
+                    // Whoever made a recording is nobody whose code may do anything in the kernel.
+                    without_kernel: player.is_some(),
+                    ..self.guest
+                };
+                let guest = Guest::instantiate(code, &options, &mut context, &values);
+                Some(guest.context("instantiating operator \"wasm\"")?)
             }
         };
         let filters_mntns = match &player {

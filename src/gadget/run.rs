@@ -147,15 +147,16 @@ impl Gadget {
         for instance in &mut self.instances {
             instance.configure(&self.values, &mut self.context)?;
         }
+        // Before those that add what it may read.
+        if let Some(guest) = &mut self.guest {
+            guest.configure(&self.values);
+            guest.demand(&mut self.context);
+        }
         for instance in self.instances.iter().rev() {
             for stream in &mut self.context.streams {
                 stream.demand.set_reader(instance.name());
             }
             instance.demand(&mut self.context);
-        }
-        if let Some(guest) = &mut self.guest {
-            guest.configure(&self.values);
-            guest.demand(&mut self.context);
         }
         Ok(())
     }

@@ -208,6 +208,9 @@ fn call_back(inside: &mut Inside<'_>, subscription: CodeSubscription, object: Ob
     });
     let host = inside.host();
     let object = aside.or_else(|| host.handles.take_back(handle));
+    if result.is_ok() {
+        host.output.forget();
+    }
     if let Err(error) = result {
         let text = trap::settle(host, &error, "dataSourceCallback", limit);
         host.failures += 1;

@@ -35,6 +35,8 @@ pub(super) struct Host {
     pub(super) stop: StopSignal,
     pub(super) turnstile: Turnstile,
     pub(super) limits: TimeLimits,
+    /// Whether the guest can neither make maps nor open buffers.
+    pub(super) without_kernel: bool,
     /// How deep the guest is in itself: 0 while it does not run.
     pub(super) depth: u32,
     /// Why the guest cannot be called any more.
@@ -67,6 +69,7 @@ impl Host {
             stop,
             turnstile,
             limits,
+            without_kernel: false,
             depth: 0,
             closed: None,
             failures: 0,
@@ -145,6 +148,14 @@ impl Host {
         let object = self.handles.remove(handle, fits).ok_or_else(|| no_such(handle, what))?;
         self.kept = self.kept.saturating_sub(object.kept());
         Ok(object)
+    }
+
+    /// Whether the guest may have something made in the kernel.
+    pub(super) fn may_use_kernel(&self) -> Result<(), Refusal> {
+        match self.without_kernel {
+            true => Err("what is replayed has no part in the kernel".into()),
+            false => Ok(()),
+        }
     }
 
     /// The position of the data source with number `handle`.

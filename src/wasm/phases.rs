@@ -34,6 +34,8 @@ pub struct GuestOptions {
     pub limits: TimeLimits,
     /// Whether to measure where its time goes.
     pub profile: bool,
+    /// Whether it can neither make maps nor open buffers.
+    pub without_kernel: bool,
 }
 
 /// A gadget's module, instantiated.
@@ -85,6 +87,7 @@ impl Guest {
         let watchdog = Watchdog::start(store.interrupter())?;
         let mut host = Host::new(watchdog.turnstile(), options.limits, context.stop.clone());
         host.params = values.with_prefix(PARAM_PREFIX);
+        host.without_kernel = options.without_kernel;
         host.profile = options.profile.then(Profile::default);
         let env = FunctionEnv::new(&mut store, host);
         let mut imports = Imports::new();
@@ -94,10 +97,10 @@ impl Guest {
         let instance = {
             let mut inside = live.inside();
             let result = watched(&mut inside, options.limits.phase, |inside| {
-                Instance::new(&mut inside.store, &module, &imports)
+                Instance::new(&mut inside.store, &module, &imports).map_err(Box::new)
             });
             result.map_err(|error| {
-                let text = match error {
+                let text = match *error {
                     wasmer::InstantiationError::Start(error) => {
                         trap::settle(inside.host(), &error, "the start function", options.limits.phase)
                     }

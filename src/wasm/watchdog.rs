@@ -88,7 +88,7 @@ fn watch(state: &State, interrupter: &Interrupter) {
     while !state.over.load(Ordering::Acquire) {
         std::thread::park_timeout(INTERVAL);
         let turn = state.turns.load(Ordering::Acquire);
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             continue;
         }
         let Some(now) = thread_time(state.thread.load(Ordering::Relaxed)) else {

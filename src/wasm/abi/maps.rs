@@ -25,7 +25,9 @@ pub(in crate::wasm) fn new_map(
     value_size: u32,
     max_entries: u32,
 ) -> u32 {
-    let result = map_type(kind)
+    let allowed = caller.data().may_use_kernel();
+    let result = allowed
+        .and_then(|()| map_type(kind))
         .and_then(|_| text(&mut caller, name))
         .and_then(|name| GuestMap::create(&name, kind, key_size, value_size, max_entries))
         .and_then(|map| caller.data_mut().open(Object::Map(map)));

@@ -23,7 +23,9 @@ pub(in crate::wasm) fn new(mut caller: Caller<'_>, map: u32, size: u32, overwrit
         Some(Object::Map(map)) => MapHandle::try_from(&map.map).map_err(Into::into),
         other => Err(wrong(map, other, "map")),
     };
-    let result = map
+    let result = host
+        .may_use_kernel()
+        .and(map)
         .and_then(|map| Ok(PerfReader::new(map, size, overwritable != 0)?))
         .and_then(|reader| host.open(Object::Reader(Box::new(reader))));
     answer(&mut caller, "newPerfReader", 0, result)
