@@ -7,6 +7,7 @@ use super::emitter::{Emitter, Route, SharedPipeline};
 use super::field::FieldId;
 use super::gate::Gate;
 use super::loss::Losses;
+use super::packing::Packing;
 use super::pipeline::Pipeline;
 use super::source::DataSource;
 use super::tap::Tap;
@@ -25,6 +26,8 @@ pub struct Stream {
     pub tap: Option<Box<dyn Tap>>,
     /// Where the ids are by which records belong to containers.
     pub record: RecordIds,
+    /// The fields of which elements are made, if they are made of no record.
+    pub packing: Option<Packing>,
     /// Counts what does not arrive.
     pub losses: Arc<Losses>,
     /// Who keeps the pipeline for several producers, if somebody does.
@@ -61,6 +64,7 @@ impl Stream {
             gate: None,
             tap: None,
             record: RecordIds::default(),
+            packing: None,
             losses: Arc::default(),
             shared: None,
             slow: false,

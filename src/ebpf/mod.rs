@@ -9,6 +9,7 @@ pub mod fields;
 mod handoff;
 pub mod inspect;
 mod load;
+mod loaded;
 pub mod markers;
 pub mod object;
 pub mod params;
@@ -28,4 +29,5 @@ pub(crate) fn tracefs() -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-pub use load::{LoadOptions, Loaded};
+pub use load::LoadOptions;
+pub use loaded::{Loaded, LossCounter};

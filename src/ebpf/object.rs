@@ -2,7 +2,7 @@
 //!
 //! Nothing here needs privileges: the same is done to show a gadget's help as to run it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use libbpf_rs::{MapType, ObjectBuilder, OpenMap, OpenObject};
@@ -26,6 +26,8 @@ use crate::{Error, Result, ResultExt};
 /// Prefix of the full names of an object's parameters.
 pub const PARAM_PREFIX: &str = "operator.oci.ebpf.";
 
+/// Key of the parameter that names a network interface.
+pub(super) const IFACE: &str = "iface";
 const FETCH_INTERVAL: &str = "map-fetch-interval";
 const FETCH_COUNT: &str = "map-fetch-count";
 
@@ -55,6 +57,7 @@ pub struct EbpfObject {
     programs: Vec<ProgramInfo>,
     sources: Sources,
     asks_usdt_arguments: bool,
+    alternatives: Vec<Vec<String>>,
 }
 
 impl EbpfObject {
@@ -87,6 +90,7 @@ impl EbpfObject {
                 )
             })
             .collect();
+        let alternatives = alternatives(config, &parts)?;
         let params = markers
             .params
             .iter()
@@ -109,6 +113,7 @@ impl EbpfObject {
             sources,
             asks_usdt_arguments: parts.maps.contains_key(SPECS_MAP),
             markers,
+            alternatives,
         })
     }
 
@@ -140,7 +145,10 @@ impl EbpfObject {
                 .tag("advanced")
                 .tag("group:eBPF")
         };
-        own.chain([trace_pipe])
+        let iface = Param::new(IFACE).description("Network interface to attach to");
+        let iface = self.attaches_to_interfaces().then_some(iface);
+        own.chain(iface)
+            .chain([trace_pipe])
             .chain(fetch_params(!self.sources.maps.is_empty()))
             .map(|mut param| {
                 param.prefix = PARAM_PREFIX.to_owned();
@@ -198,12 +206,6 @@ impl EbpfObject {
         &self.sources.maps
     }
 
-    /// The indices of the streams that are arrays.
-    pub fn arrays(&self) -> impl Iterator<Item = usize> {
-        let iterators = self.sources.iterators.iter().map(|source| source.stream);
-        iterators.chain(self.sources.maps.iter().map(|source| source.stream))
-    }
-
     /// Whether there are programs that see one network namespace at a time.
     pub fn visits_network_namespaces(&self) -> bool {
         self.programs
@@ -211,7 +213,7 @@ impl EbpfObject {
             .any(|program| matches!(program.target, Section::Iter { kind } if kind.is_per_network_namespace()))
     }
 
-    /// What is needed to understand the records of the tracers, in the order of their streams.
+    /// What is needed to understand the records of all data sources, in the order of their streams.
     pub fn schemas(&self) -> &[SourceSchema] {
         &self.sources.schemas
     }
@@ -223,7 +225,14 @@ impl EbpfObject {
 
     /// Whether programs are attached in containers, as they come and go.
     pub fn attaches_in_places(&self) -> bool {
-        self.programs.iter().any(|program| program.target.is_in_places())
+        self.programs
+            .iter()
+            .any(|program| program.target.is_in_places() && !program.target.is_on_interfaces())
+    }
+
+    /// Whether programs are attached to network interfaces: of containers, as they come and go, or one that is named.
+    pub fn attaches_to_interfaces(&self) -> bool {
+        self.programs.iter().any(|program| program.target.is_on_interfaces())
     }
 
     /// How the object wants to be told of the arguments of static probes, if it does.
@@ -254,8 +263,18 @@ impl EbpfObject {
         &self.markers.buffers
     }
 
-    pub(super) fn unsupported(&self) -> &[String] {
-        &self.markers.unsupported
+    /// Lists of programs of which the first that the kernel can run is taken.
+    pub(super) fn alternatives(&self) -> &[Vec<String>] {
+        &self.alternatives
+    }
+
+    /// Whether there are programs for several security hooks. No kernel has all of them.
+    pub(super) fn has_many_security_hooks(&self) -> bool {
+        let hooks = self
+            .programs
+            .iter()
+            .filter(|program| matches!(program.target, Section::Tracing { family: "lsm", .. }));
+        hooks.count() > 1
     }
 }
 
@@ -275,6 +294,7 @@ fn fetch_params(has_maps: bool) -> impl Iterator<Item = Param> {
                 title: "Map fetch count".to_owned(),
                 ..Param::new(FETCH_COUNT)
                     .type_hint(TypeHint::PlainInt)
+                    .per_data_source()
                     .default_value("0")
                     .description("number of map fetch cycles - use 0 for unlimited")
                     .tag("group:Data Collection")
@@ -309,6 +329,7 @@ fn declared_map(map: &OpenMap<'_>) -> DeclaredMap {
             MapType::RingBuf => MapClass::RingBuffer,
             MapType::PerfEventArray => MapClass::PerfEventArray,
             MapType::Hash => MapClass::Hash,
+            MapType::Sockmap | MapType::Sockhash => MapClass::Sockets,
             _ => MapClass::Other,
         },
         type_name: format!("{map_type:?}"),
@@ -328,14 +349,55 @@ fn program_info(name: &str, section: &str, config: &Config, markers: &Markers) -
     ProgramInfo {
         name: name.to_owned(),
         section: section.to_owned(),
-        target: Section::parse(section, attach_to.as_deref(), config),
-        iterated_map: markers
-            .iterated_maps
-            .iter()
-            .find(|(program, _)| program == name)
-            .map(|(_, map)| map.clone()),
+        target: match Section::parse(name, section, attach_to.as_deref(), config) {
+            Section::SockMap { .. } => Section::SockMap {
+                map: of_program(&markers.socket_maps, name),
+            },
+            other => other,
+        },
+        iterated_map: of_program(&markers.iterated_maps, name),
         optional,
     }
+}
+
+/// The map of `program` in a list of both.
+fn of_program(maps: &[(String, String)], program: &str) -> Option<String> {
+    let found = maps.iter().find(|(known, _)| known == program);
+    found.map(|(_, map)| map.clone())
+}
+
+/// `alternatives` of the configuration: a list of programs, or several of them.
+fn alternatives(config: &Config, parts: &Parts) -> Result<Vec<Vec<String>>> {
+    let list = config.list("alternatives");
+    let groups = match list.iter().all(|entry| entry.as_text().is_some()) {
+        true if list.is_empty() => Vec::new(),
+        true => vec![texts(list)],
+        false => list
+            .iter()
+            .map(|entry| match entry {
+                Config::List(items) => texts(items),
+                _ => Vec::new(),
+            })
+            .collect(),
+    };
+    let mut seen = HashSet::new();
+    for name in groups.iter().flatten() {
+        if !parts.programs.contains_key(name) {
+            return Err(Error::invalid(format!(
+                "alternatives: program {name:?} not found in eBPF object"
+            )));
+        }
+        if !seen.insert(name) {
+            return Err(Error::invalid(format!("alternatives: program {name:?} is named twice")));
+        }
+    }
+    Ok(groups)
+}
+
+fn texts(list: &[Config]) -> Vec<String> {
+    list.iter()
+        .filter_map(|entry| Some(entry.as_text()?.into_owned()))
+        .collect()
 }
 
 fn param_override(config: &Config, variable: &str) -> ParamOverride {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::fields::EnumValues;
 use crate::Result;
-use crate::data::{Container, DataSource, FieldId, Flow, NewField, RecordIds, Scalar, SourceType, StaticField, Stream};
+use crate::data::{DataSource, FieldId, Flow, NewField, RecordIds, Scalar, SourceType, StaticField, Stream};
 use crate::metadata::SourceSettings;
 use crate::metadata::config::Config;
 
@@ -18,9 +18,16 @@ pub struct SourceSchema {
     pub name: String,
     /// Whether its elements come one by one or in batches.
     pub source_type: SourceType,
-    /// Size in bytes of the struct that a record begins with.
+    /// The structs that a record begins with, back to back: one, or of a map a key and its value.
+    pub structs: Vec<StructSchema>,
+}
+
+/// One struct of a record.
+#[derive(Clone, Debug, Default)]
+pub struct StructSchema {
+    /// Its size in bytes.
     pub size: u32,
-    /// The struct's members, parents before children.
+    /// Its members, parents before children.
     pub fields: Vec<StaticField>,
     /// The enums among them: index in `fields`, and the names of the values.
     pub enums: Vec<(usize, EnumValues)>,
@@ -47,51 +54,63 @@ impl SourceSchema {
     /// # Errors
     ///
     /// Members outside of the struct, names that are there twice.
-    pub fn register(
-        &self,
-        config: &Arc<Config>,
-        streams: &mut Vec<Stream>,
-        texts: &mut EnumTexts,
-    ) -> Result<Container> {
+    pub fn register(&self, config: &Arc<Config>, streams: &mut Vec<Stream>, texts: &mut EnumTexts) -> Result<()> {
         let settings = SourceSettings::new(config, &self.name);
         let mut source = DataSource::new(&self.name, self.source_type, Some(settings));
-        let first = source.len();
-        let container = source.add_static_fields(self.size, &self.fields)?;
-        let find = |tag: &str| {
-            source
-                .with_tag(tag)
-                .next()
-                .map(|(_, field)| (field.offset(), field.size()))
-        };
-        let record = RecordIds {
-            mntns: find("type:gadget_mntns_id"),
-            timestamp: find("type:gadget_timestamp")
-                .filter(|(_, size)| *size == 8)
-                .map(|(offset, _)| offset),
-        };
-        for (index, values) in &self.enums {
-            let Some(field) = source.fields().nth(first + index).map(|(id, _)| id) else {
-                continue;
-            };
-            texts.add(&mut source, streams.len(), field, values)?;
+        let mut record = RecordIds::default();
+        let mut enums = Vec::new();
+        let mut base = 0;
+        for part in &self.structs {
+            let first = source.len();
+            let container = source.add_static_fields(part.size, &part.fields)?;
+            record = part.ids(&source, first, base, record);
+            enums.extend(part.enums.iter().map(|(index, values)| (first + index, values)));
+            base += container.size();
+        }
+        // After all members: of a name that both structs have the member gets it.
+        for (index, values) in enums {
+            let field = source.fields().nth(index).map(|(id, _)| id);
+            if let Some(field) = field {
+                texts.add(&mut source, streams.len(), field, values)?;
+            }
         }
         streams.push(Stream {
             record,
             ..Stream::new(source)
         });
-        Ok(container)
+        Ok(())
+    }
+
+    /// Size in bytes of the structs together.
+    pub fn record_size(&self) -> usize {
+        self.structs.iter().map(|part| part.size as usize).sum()
+    }
+}
+
+impl StructSchema {
+    /// Finds the ids that `known` lacks among the fields of `source` from `first` on, those of this struct, which begins `base` bytes after
+    /// the beginning of a record.
+    fn ids(&self, source: &DataSource, first: usize, base: usize, known: RecordIds) -> RecordIds {
+        let find = |tag: &str| {
+            source
+                .with_tag(tag)
+                .find(|(id, _)| id.index() >= first)
+                .map(|(_, field)| (base + field.offset(), field.size()))
+        };
+        RecordIds {
+            mntns: known.mntns.or_else(|| find("type:gadget_mntns_id")),
+            timestamp: known.timestamp.or_else(|| {
+                find("type:gadget_timestamp")
+                    .filter(|(_, size)| *size == 8)
+                    .map(|(offset, _)| offset)
+            }),
+        }
     }
 }
 
 impl EnumTexts {
     /// Adds the text of `field` to `source`, the data source of stream `stream`.
-    pub(super) fn add(
-        &mut self,
-        source: &mut DataSource,
-        stream: usize,
-        field: FieldId,
-        values: &EnumValues,
-    ) -> Result<()> {
+    fn add(&mut self, source: &mut DataSource, stream: usize, field: FieldId, values: &EnumValues) -> Result<()> {
         let Some(target) = add_text_field(source, field, "ebpf.formatter.enum")? else {
             return Ok(());
         };

@@ -170,7 +170,7 @@ impl KernelSide {
     /// Handles on all maps of the object, by name, which stay valid however often it is loaded anew.
     pub(super) fn share_maps(&mut self) -> Result<Vec<(String, MapHandle)>> {
         self.maps_are_shared = true;
-        self.loaded.maps()
+        self.loaded.map_handles()
     }
 
     /// Attaches everything, then starts what fetches arrays.
@@ -228,7 +228,7 @@ impl KernelSide {
     /// A map that is fetched stays the same one, and since what is counted in it has no time, the old programs are then detached
     /// before the new ones are attached.
     pub(super) fn drop_filter(&mut self, stop: &StopSignal, events: &mut u64) -> Result<()> {
-        let mut maps = self.loaded.maps()?;
+        let mut maps = self.loaded.map_handles()?;
         maps.retain(|(name, _)| {
             let fetched = self.object.map_iterators().iter().any(|map| map.map == *name);
             let shared = self.maps_are_shared && self.object.keeps_map(name);
@@ -305,6 +305,7 @@ fn start_fetcher(
         schedule,
         emitter: stream.emitter(),
         gate: stream.gate.take(),
+        tap: stream.tap.take(),
         stop: stop.clone(),
     })
 }

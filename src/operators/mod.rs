@@ -55,6 +55,8 @@ pub struct Context {
     pub network_namespaces: Option<NetworkNamespaces>,
     /// The machine that events come from.
     pub host: host::HostFacts,
+    /// Events come from a recording: operators that produce some do not.
+    pub replayed: bool,
 }
 
 /// Lists network namespaces. Clones list the same.

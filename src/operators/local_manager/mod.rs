@@ -27,6 +27,9 @@ use crate::{Error, Result, ResultExt};
 /// Prefix of the full names of this operator's parameters.
 pub const PARAM_PREFIX: &str = "operator.LocalManager.";
 
+/// The parameter that names a network interface.
+const INTERFACE: &str = "operator.oci.ebpf.iface";
+
 const MNTNS_TAG: &str = "type:gadget_mntns_id";
 const NETNS_TAG: &str = "type:gadget_netns_id";
 const TIMESTAMP_TAG: &str = "type:gadget_timestamp";
@@ -51,11 +54,13 @@ pub struct ContainerNeeds {
     pub visits_netns: bool,
     /// Whether programs are attached inside containers.
     pub attaches: bool,
+    /// Whether programs are attached to the network interfaces of containers, unless one is named.
+    pub attaches_to_interfaces: bool,
 }
 
 impl ContainerNeeds {
     fn any(self) -> bool {
-        self.filters || self.visits_netns || self.attaches
+        self.filters || self.visits_netns || self.attaches || self.attaches_to_interfaces
     }
 }
 
@@ -147,13 +152,29 @@ impl LocalManager {
         !self.host && self.selector != Selector::default()
     }
 
-    /// Leaves out elements that are of no selected container, of a stream whose producer is not the kernel side.
+    /// Leaves out elements that are of no selected container, of a stream whose records the gate cannot tell apart.
     fn select(&self, collection: &Arc<Collection>, of: &EnrichedStream, stream: &mut Stream) {
-        if !self.selects() || stream.record.mntns.is_some() {
+        if stream.record.mntns.is_some() {
             return;
         }
-        let Some(mntns) = of.mntns else { return };
-        let (collection, selector, timestamp) = (Arc::clone(collection), self.selector.clone(), of.timestamp);
+        match (of.mntns, of.netns) {
+            (Some(mntns), _) if self.selects() => self.select_by_mntns(collection, mntns, of.timestamp, stream),
+            // The run looked into the network namespaces of the selected containers only.
+            (None, Some(netns)) if !self.host && matches!(self.containers, ContainerSource::Recorded(_)) => {
+                self.select_by_netns(collection, netns, stream);
+            }
+            _ => {}
+        }
+    }
+
+    fn select_by_mntns(
+        &self,
+        collection: &Arc<Collection>,
+        mntns: Accessor,
+        timestamp: Option<Accessor>,
+        stream: &mut Stream,
+    ) {
+        let (collection, selector) = (Arc::clone(collection), self.selector.clone());
         let mut cache = LookupCache::default();
         stream
             .pipeline
@@ -163,6 +184,26 @@ impl LocalManager {
                     Lookup::Container(container) => selector.matches(container),
                     _ => false,
                 };
+                Ok(if selected { Flow::Continue } else { Flow::Discard })
+            });
+    }
+
+    fn select_by_netns(&self, collection: &Arc<Collection>, netns: Accessor, stream: &mut Stream) {
+        let (collection, selector) = (Arc::clone(collection), self.selector.clone());
+        // What was found out about which namespace, and when; most elements share theirs with the one before.
+        let mut last = None;
+        stream
+            .pipeline
+            .subscribe(priority::subscription::CONTAINERS, move |element| {
+                let asked = (netns.bits(element), collection.generation());
+                let selected = match last {
+                    Some((known, selected)) if known == asked => selected,
+                    _ => {
+                        let containers = collection.containers_by_netns(asked.0);
+                        containers.iter().any(|container| selector.matches(container))
+                    }
+                };
+                last = Some((asked, selected));
                 Ok(if selected { Flow::Continue } else { Flow::Discard })
             });
     }
@@ -308,6 +349,9 @@ impl Instance for LocalManager {
                 .to_owned()
         };
         self.host = values.is_true(&format!("{PARAM_PREFIX}host"));
+        if values.get(INTERFACE).is_some_and(|name| !name.is_empty()) {
+            self.needs.attaches_to_interfaces = false;
+        }
         self.selector = Selector {
             k8s_namespace: text("k8s-namespace"),
             k8s_pod_name: text("k8s-podname"),
@@ -380,7 +424,8 @@ impl Instance for LocalManager {
         };
         let recorded = matches!(self.containers, ContainerSource::Recorded(_));
         let selects_in_kernel = !self.host && self.needs.filters && !recorded;
-        let selects = selects_in_kernel || (!self.host && (self.needs.visits_netns || self.needs.attaches));
+        let selects = selects_in_kernel
+            || (!self.host && (self.needs.visits_netns || self.needs.attaches || self.needs.attaches_to_interfaces));
         if selects && !collection.has_runtimes() {
             return Err(Error::not_found("no container runtime was found, so there is nothing to trace").with_hint(
                 "start docker, say where its socket is with --docker-socketpath, or trace the whole host with --host",
