@@ -8,6 +8,7 @@
 //! the user's go or cargo. The same source and the same
 //! clang give the same bytes, wherever they are.
 
+mod btfgen;
 mod cache;
 pub mod clang;
 pub mod headers;

@@ -16,7 +16,7 @@ use super::cache::{Cache, Compiled};
 use super::clang::{self, Target};
 use super::metadata::{self, Metadata};
 use super::source::{Source, os_error};
-use super::{headers, strip, wasm};
+use super::{btfgen, headers, strip, wasm};
 use crate::ebpf::inspect::object::ObjectFile;
 use crate::image::MAX_DOCUMENT;
 use crate::{Error, Result, ResultExt};
@@ -61,6 +61,8 @@ impl BuildOptions {
 pub struct Built {
     /// The eBPF object of each architecture, without DWARF. Empty when the gadget has no eBPF program.
     pub objects: BTreeMap<Target, Vec<u8>>,
+    /// Archives of BTF for kernels that show none, by the architecture they are for.
+    pub btfgen: BTreeMap<Target, Vec<u8>>,
     /// The wasm module.
     pub wasm: Option<Vec<u8>>,
     /// The bytes of gadget.yaml.
@@ -104,11 +106,47 @@ pub fn build_gadget(options: &BuildOptions, report: &mut dyn FnMut(BuildEvent<'_
     if let (Some(output), Some(module)) = (&options.output, &built.wasm) {
         write_output(&output.join("program.wasm"), module)?;
     }
+    if let Some(archive) = &options.btfhub_archive {
+        reduce_btf(archive, options, &mut built, report).context("local build")?;
+    }
     built.metadata = process_metadata(&source, options, &built.objects)?;
     if let Some(metadata) = built.metadata.as_deref().filter(|_| options.validate_metadata) {
         built.warnings.extend(metadata::unknown_keys(metadata));
     }
     Ok(built)
+}
+
+/// Adds the BTF of the archive's kernels.
+fn reduce_btf(
+    archive: &Path,
+    options: &BuildOptions,
+    built: &mut Built,
+    report: &mut dyn FnMut(BuildEvent<'_>),
+) -> Result<()> {
+    for (target, object) in &built.objects {
+        let Some(layer) = btfgen::layer(archive, *target, object, report)? else {
+            let what = format!(
+                "the image gets no BTF for {}: the archive has none, or the program needs none",
+                target.name()
+            );
+            built.warnings.push(what);
+            continue;
+        };
+        if let Some(output) = &options.output {
+            let file = output.join(btfgen::file_name(*target));
+            std::fs::write(&file, &layer).map_err(|e| os_error("write", &file, &e))?;
+            give_to_owner_of(&output_dir(&file), &file).context("fixing generated files owner")?;
+        }
+        built.btfgen.insert(*target, layer);
+    }
+    if built.btfgen.is_empty() && !built.objects.is_empty() {
+        return Err(Error::not_found(format!(
+            "finding btf archives: {} has nothing for this gadget",
+            archive.display()
+        ))
+        .with_hint("the archive has files like ID/VERSION_ID/x86_64/RELEASE.btf.tar.xz"));
+    }
+    Ok(())
 }
 
 /// Refuses names that the tools we run would take for options.
@@ -130,10 +168,6 @@ fn check_paths(options: &BuildOptions, source: &Source) -> Result<()> {
     }
     if let Some(wasm) = source.wasm.as_deref().filter(|wasm| !wasm::is_supported(wasm)) {
         return Err(Error::invalid(format!("unsupported wasm file type: {wasm}")));
-    }
-    if options.btfhub_archive.is_some() {
-        return Err(Error::unsupported("btfgen is not supported yet")
-            .with_hint("without --btfgen the gadget runs on every kernel that has BTF"));
     }
     Ok(())
 }

@@ -90,6 +90,7 @@ pub(super) fn prepare(args: &GadgetArgs) -> Result<Option<Prepared>> {
     run_flags::check(&early.values)?;
     // The container hook and the gadget need the same.
     let kernel_btf = KernelBtf::keep();
+    use_btf(&early.values)?;
     // Containers are listed while the image is read and the gadget is loaded.
     let host_files = host.clone();
     let containers = match host {
@@ -118,6 +119,14 @@ pub(super) fn prepare(args: &GadgetArgs) -> Result<Option<Prepared>> {
         interrupts,
         for_start: kernel_btf,
     }))
+}
+
+/// Has everybody use the BTF of the file that the user names, if there is one.
+pub(super) fn use_btf(values: &ParamValues) -> Result<()> {
+    if let Some(path) = values.get(run_flags::BTF).filter(|path| !path.is_empty()) {
+        KernelBtf::give(KernelBtf::from_file(Path::new(path)).context("--btf")?);
+    }
+    Ok(())
 }
 
 /// Runs a gadget to its end and shows its events in `output`. What only the start needs is dropped after it.

@@ -3,7 +3,9 @@
 pub mod attach;
 pub mod btf;
 pub mod buffer;
+pub mod convention;
 pub mod elf;
+pub mod features;
 pub mod fetch;
 pub mod fields;
 mod handoff;

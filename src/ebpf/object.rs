@@ -58,6 +58,8 @@ pub struct EbpfObject {
     sources: Sources,
     asks_usdt_arguments: bool,
     alternatives: Vec<Vec<String>>,
+    /// What the image brings for kernels that show no BTF.
+    btf_archive: Option<Arc<[u8]>>,
 }
 
 impl EbpfObject {
@@ -114,7 +116,13 @@ impl EbpfObject {
             asks_usdt_arguments: parts.maps.contains_key(SPECS_MAP),
             markers,
             alternatives,
+            btf_archive: None,
         })
+    }
+
+    /// Gives the object an archive of BTF for kernels that show none.
+    pub fn set_btf_archive(&mut self, archive: Option<&[u8]>) {
+        self.btf_archive = archive.map(Arc::from);
     }
 
     /// Takes over what the parameters say about the data sources: when map iterators are fetched.
@@ -122,7 +130,7 @@ impl EbpfObject {
         let value = |key: &str| values.get(&format!("{PARAM_PREFIX}{key}")).unwrap_or_default();
         self.sources
             .schedule_maps(value(FETCH_INTERVAL), value(FETCH_COUNT), streams)?;
-        for map in &self.sources.maps {
+        for map in self.sources.scheduled_maps() {
             map.schedule.check_map(streams[map.stream].source.name())?;
         }
         Ok(())
@@ -149,7 +157,7 @@ impl EbpfObject {
         let iface = self.attaches_to_interfaces().then_some(iface);
         own.chain(iface)
             .chain([trace_pipe])
-            .chain(fetch_params(!self.sources.maps.is_empty()))
+            .chain(fetch_params(self.sources.scheduled_maps().next().is_some()))
             .map(|mut param| {
                 param.prefix = PARAM_PREFIX.to_owned();
                 param
@@ -243,6 +251,10 @@ impl EbpfObject {
         Ok(SpecLayout::read(&Btf::parse(GadgetElf::parse(&self.bytes)?.btf)?))
     }
 
+    pub(super) fn btf_archive(&self) -> Option<&[u8]> {
+        self.btf_archive.as_deref()
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -263,8 +275,13 @@ impl EbpfObject {
         &self.markers.buffers
     }
 
+    /// Event buffers that are what they are declared as, wherever they run.
+    pub(super) fn fixed_buffers(&self) -> &[String] {
+        &self.markers.fixed_buffers
+    }
+
     /// Lists of programs of which the first that the kernel can run is taken.
-    pub(super) fn alternatives(&self) -> &[Vec<String>] {
+    pub(crate) fn alternatives(&self) -> &[Vec<String>] {
         &self.alternatives
     }
 

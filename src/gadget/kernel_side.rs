@@ -10,7 +10,7 @@ use crate::containers::{Follower, Places};
 use crate::data::{Emitter, Gate, Stream, Tap};
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::fetch::schedule::Schedule;
-use crate::ebpf::fetch::{Fetcher, FetcherSetup, IteratorProgram, IteratorReader, MapDrain, Source};
+use crate::ebpf::fetch::{Fetcher, FetcherSetup, IteratorProgram, IteratorReader, Source, map_source};
 use crate::ebpf::object::{EbpfObject, IteratorSource};
 use crate::ebpf::tracer::{Tracer, TracerSetup};
 use crate::ebpf::{LoadOptions, Loaded};
@@ -213,9 +213,9 @@ impl KernelSide {
             self.fetchers.push(fetcher);
         }
         for map in self.object.map_iterators() {
-            let source = MapDrain::new(&self.loaded.map(&map.map)?)?;
+            let source = map_source(&self.loaded.map(&map.map)?)?;
             let stream = &mut context.streams[map.stream];
-            let fetcher = start_fetcher(stream, Box::new(source), map.schedule, &context.stop)?;
+            let fetcher = start_fetcher(stream, source, map.schedule, &context.stop)?;
             self.fetchers.push(fetcher);
         }
         Ok(())

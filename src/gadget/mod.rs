@@ -306,7 +306,11 @@ fn instantiate(image: &GadgetImage, config: &Arc<Config>, context: &mut Context)
     let mut objects = image.ebpf();
     let object = match objects.next() {
         None => None,
-        Some(bytes) => Some(EbpfObject::instantiate(bytes.into(), config, &mut context.streams)?),
+        Some(bytes) => {
+            let mut object = EbpfObject::instantiate(bytes.into(), config, &mut context.streams)?;
+            object.set_btf_archive(image.btfgen());
+            Some(object)
+        }
     };
     if objects.next().is_some() {
         return Err(Error::unsupported(

@@ -3,13 +3,16 @@
 //! The reader borrows; types are decoded when asked for. Nothing in a BTF blob is trusted: offsets, ids and lengths are
 //! checked, and chains of types are followed to a bounded depth only.
 
+pub mod archive;
+mod kernel;
 mod mapping;
 mod minimal;
 mod reloc;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use minimal::{KeptBtf, KernelBtf, MinimalOptions, minimal};
+pub use kernel::{KeptBtf, KernelBtf, Origin};
+pub use minimal::{MinimalOptions, minimal};
 pub use reloc::{CoreRelocations, essential_name};
 
 use std::borrow::Cow;

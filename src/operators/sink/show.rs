@@ -9,7 +9,7 @@ use crate::output::columns::Table;
 use crate::output::fields::Selection;
 use crate::output::loss::LossLine;
 use crate::output::mode::Mode;
-use crate::output::{csv, json, pcapng, terminal, yaml};
+use crate::output::{csv, histogram, json, pcapng, terminal, yaml};
 
 const CLEAR_SCREEN: &[u8] = b"\x1b[H\x1b[2J";
 
@@ -32,6 +32,7 @@ enum Form {
     Yaml(yaml::Encoder),
     Csv(csv::Encoder),
     PcapNg(pcapng::Encoder),
+    Histogram(histogram::Encoder),
     Text {
         fields: Vec<FieldId>,
         accessors: Vec<Accessor>,
@@ -53,6 +54,7 @@ impl Form {
             Form::Yaml(_) => "yaml",
             Form::Csv(_) => "csv",
             Form::PcapNg(_) => "pcap-ng",
+            Form::Histogram(_) => histogram::MODE,
             Form::Text { .. } => "text",
         }
     }
@@ -81,7 +83,16 @@ impl Compiler<'_> {
             Mode::PcapNg => Form::PcapNg(pcapng::Encoder::new(source).map_err(|error| {
                 error.context(format!("output mode \"pcap-ng\" of data source {:?}", source.name()))
             })?),
-            Mode::Text(_) => {
+            Mode::Text(mode) => {
+                if mode == histogram::MODE
+                    && let Some(encoder) = histogram::Encoder::new(source, &self.selection(source)?)?
+                {
+                    return Ok(Some(Show {
+                        form: Form::Histogram(encoder),
+                        line: None,
+                        to_terminal,
+                    }));
+                }
                 let fields: Vec<FieldId> = source
                     .fields()
                     .filter(|(_, field)| !field.is_empty())
@@ -114,11 +125,15 @@ impl Compiler<'_> {
         Some(LossLine::new(self.several.then(|| source.name()), pretty))
     }
 
+    fn selection(&self, source: &DataSource) -> Result<Selection> {
+        match self.fields {
+            Some(fields) => fields.select(source),
+            None => Ok(Selection::default_of(source)),
+        }
+    }
+
     fn table(&mut self, source: &DataSource) -> Result<Table> {
-        let selection = match self.fields {
-            Some(fields) => fields.select(source)?,
-            None => Selection::default_of(source),
-        };
+        let selection = self.selection(source)?;
         let width = self.options.terminal.as_ref().and_then(|width| width());
         let mut table = Table::new(source, &selection, width)
             .map_err(|error| error.context(format!("columns of data source {:?}", source.name())))?;
@@ -149,6 +164,7 @@ impl Show {
             Form::Yaml(encoder) => encoder.fields().to_vec(),
             Form::Csv(encoder) => encoder.fields().to_vec(),
             Form::PcapNg(encoder) => encoder.fields().to_vec(),
+            Form::Histogram(encoder) => encoder.fields(),
             Form::Text { fields, .. } => fields.clone(),
         }
     }
@@ -200,6 +216,9 @@ impl Show {
             Form::PcapNg(mut encoder) => {
                 lane.append_always(|buffer| encoder.header(buffer));
                 each(pipeline, lane, move |element, buffer| encoder.encode(element, buffer));
+            }
+            Form::Histogram(mut encoder) => {
+                each(pipeline, lane, move |element, buffer| encoder.encode(element, buffer))
             }
             Form::Text { accessors, clear, .. } => each(pipeline, lane, move |element, buffer| {
                 if clear {
