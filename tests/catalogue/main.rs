@@ -4,7 +4,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod capabilities;
 mod files;
+mod memory;
+mod network;
 mod processes;
 mod signals;
 

@@ -272,7 +272,10 @@ pub(crate) fn limitation(log: &str) -> String {
     assert!(error.contains(": "), "{error}");
     let mut text = error.to_owned();
     for line in lines.map(str::trim) {
-        if line.contains("unknown func") || line.contains("cannot use helper") || line.starts_with("hint: ") {
+        if line.contains("unknown func")
+            || line.contains("cannot use helper")
+            || line.starts_with("hint: ") && !line.contains("`-v`")
+        {
             text += &format!("; {}", line.trim_start_matches("hint: "));
         }
     }
