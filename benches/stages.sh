@@ -1,10 +1,11 @@
 #!/bin/sh
 # Counts the instructions that an event costs in each stage of the pipeline: benches/stages.sh [RECORDING]…
-# Needs valgrind. The difference of two runs of different length leaves out what only happens once.
+# Needs valgrind. The difference of two runs of different length leaves out what only happens once. FEW and MANY are rounded up to whole
+# passes over a recording, and must not be rounded to the same number.
 set -eu
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- benches/recordings/trace_open.igrec benches/recordings/trace_exec.igrec
-: "${FEW:=30000}" "${MANY:=90000}"
+: "${FEW:=1}" "${MANY:=32000}"
 
 bench=${BENCH:-$(CARGO_PROFILE_BENCH_DEBUG=1 CARGO_PROFILE_BENCH_STRIP=none cargo bench --bench pipeline --no-run --message-format=json |
     sed -n 's/.*"executable":"\([^"]*pipeline-[^"]*\)".*/\1/p')}

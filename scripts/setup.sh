@@ -103,3 +103,8 @@ if ! has_rust; then
         exit 1
     }
 fi
+
+# What gadgets' own code in Rust is compiled for. Where Rust did not come with rustup, its tests say what is missing.
+if [ "${1:-all}" != build ] && command -v rustup >/dev/null && ! rustup target list --installed | grep -qx wasm32-wasip1; then
+    rustup target add wasm32-wasip1
+fi

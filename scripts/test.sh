@@ -24,6 +24,10 @@ as_root scripts/testenv/docker.sh
 
 command -v clang-16 >/dev/null || export CLANG="${CLANG:-clang}"
 as_root env "CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}" tests/headers/check.sh
+scripts/guests.sh --check
+for manifest in wasmapi/rust/Cargo.toml gadgets/*/rust/Cargo.toml; do
+    CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/guests-tests cargo test --quiet --manifest-path "$manifest"
+done
 
 # What a test that passes has printed is shown only on demand, and SKIPPED is such a line.
 show=${IG_TEST_ALLOW_SKIP:+--nocapture}
@@ -35,6 +39,7 @@ status=0
 {
     cargo test --lib --bins --examples -- --include-ignored --skip nanoseconds_per_event $show &&
         cargo test --doc &&
+        cargo test -p gadget-skeletons -- --test-threads=1 $show &&
         cargo test --test '*' -- --test-threads=1 $show
 } 2>&1 | tee "$log" || status=$?
 if grep -q '^test result: FAILED\|^error' "$log"; then status=1; fi

@@ -137,6 +137,11 @@ fn recording() {
 }
 
 #[test]
+fn guest() {
+    replay("guest", 300, bodies::guest::run);
+}
+
+#[test]
 fn binary() {
     replay("binary", 1500, bodies::binary::run);
 }

@@ -11,6 +11,7 @@ pub mod fields;
 pub mod filter;
 pub mod filter_expr;
 pub mod gadget_yaml;
+pub mod guest;
 pub mod ld_cache;
 pub mod object;
 pub mod recording;

@@ -16,7 +16,7 @@ use super::cache::{Cache, Compiled};
 use super::clang::{self, Target};
 use super::metadata::{self, Metadata};
 use super::source::{Source, os_error};
-use super::{btfgen, headers, strip};
+use super::{btfgen, headers, strip, wasm};
 use crate::ebpf::inspect::object::ObjectFile;
 use crate::image::MAX_DOCUMENT;
 use crate::{Error, Result, ResultExt};
@@ -98,12 +98,13 @@ pub fn build_gadget(options: &BuildOptions, report: &mut dyn FnMut(BuildEvent<'_
         }
     }
     check_paths(options, &source).context("building build pipeline")?;
-    let mut built = Built {
-        wasm: read_wasm(&source)?,
-        ..Built::default()
-    };
+    let mut built = Built::default();
     if let Some(ebpf) = &source.ebpf {
         compile_all(&source, ebpf, options, &mut built, report)?;
+    }
+    built.wasm = wasm::build(&source, report)?;
+    if let (Some(output), Some(module)) = (&options.output, &built.wasm) {
+        write_output(&output.join("program.wasm"), module)?;
     }
     if let Some(archive) = &options.btfhub_archive {
         reduce_btf(archive, options, &mut built, report).context("local build")?;
@@ -165,31 +166,10 @@ fn check_paths(options: &BuildOptions, source: &Source) -> Result<()> {
             _ => {}
         }
     }
-    match source.wasm.as_deref() {
-        Some(wasm) if wasm.ends_with(".go") || wasm.ends_with(".rs") => {
-            return Err(Error::unsupported(format!(
-                "{wasm}: wasm modules cannot be built from Go or Rust sources yet"
-            ))
-            .with_hint("build the module yourself and name the .wasm file in build.yaml"));
-        }
-        Some(wasm) if !wasm.ends_with(".wasm") => {
-            return Err(Error::invalid(format!("unsupported wasm file type: {wasm}")));
-        }
-        _ => {}
+    if let Some(wasm) = source.wasm.as_deref().filter(|wasm| !wasm::is_supported(wasm)) {
+        return Err(Error::invalid(format!("unsupported wasm file type: {wasm}")));
     }
     Ok(())
-}
-
-fn read_wasm(source: &Source) -> Result<Option<Vec<u8>>> {
-    let Some(wasm) = &source.wasm else { return Ok(None) };
-    let path = source.dir.join(wasm);
-    let module = std::fs::read(&path).map_err(|e| os_error("open", &path, &e).context("reading wasm module"))?;
-    if !module.starts_with(b"\0asm") {
-        return Err(Error::invalid(format!(
-            "reading wasm module: {wasm} is not a wasm module"
-        )));
-    }
-    Ok(Some(module))
 }
 
 fn compile_all(
@@ -224,9 +204,7 @@ fn compile_all(
             built.warnings.push(diagnostics);
         }
         if let Some(output) = &options.output {
-            let file = output.join(target.object_name());
-            std::fs::write(&file, &object).map_err(|e| os_error("write", &file, &e))?;
-            give_to_owner_of(&output_dir(&file), &file).context("fixing generated files owner")?;
+            write_output(&output.join(target.object_name()), &object)?;
         }
         built.objects.insert(target, object);
     }
@@ -369,6 +347,12 @@ pub(super) fn describe(status: ExitStatus) -> String {
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => status.to_string(),
     }
+}
+
+/// Writes a generated file that the user wants to have.
+fn write_output(file: &Path, content: &[u8]) -> Result<()> {
+    std::fs::write(file, content).map_err(|e| os_error("write", file, &e))?;
+    give_to_owner_of(&output_dir(file), file).context("fixing generated files owner")
 }
 
 fn output_dir(file: &Path) -> PathBuf {

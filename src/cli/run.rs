@@ -1,7 +1,7 @@
 //! `ig run`: from a name and flags to a running gadget and its output.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::host::{self, HostOptions};
 use super::progress::Bar;
 use super::signals::Interrupts;
 use super::stdout::stdout;
-use super::{explain, gadget_info, run_flags};
+use super::{explain, gadget_info, resident, run_flags};
 use crate::build::{BuildEvent, BuildOptions, build_gadget, is_source_path};
 use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, RuntimeKind};
 use crate::ebpf::btf::{KeptBtf, KernelBtf};
@@ -24,6 +24,7 @@ use crate::metadata::params::{Param, ParamValues};
 use crate::operators::local_manager::ContainerSource;
 use crate::operators::sink::{self, CliSink, Output};
 use crate::output::{fields, mode};
+use crate::wasm::GuestOptions;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 pub(super) const FIELDS: &str = "operator.cli.fields";
@@ -31,6 +32,7 @@ pub(super) const OUTPUT: &str = "operator.cli.output";
 
 /// Where what clang made of sources is kept, beside the store.
 const BUILD_CACHE: &str = "build-cache";
+const WASM_CACHE: &str = "wasm-cache";
 
 /// A gadget that is ready to be started, and what the command line says about the run.
 pub(super) struct Prepared {
@@ -145,8 +147,11 @@ pub(super) fn show(
     }
     interrupts.end(gadget.stop_signal());
 
+    // Before the event buffers are mapped, so that the two are never there together.
+    resident::give_back_code();
     let mut running = gadget.start()?;
     drop(for_start);
+    resident::give_back_code();
     tracing::debug!("running...");
     running.wait(timeout(values)?);
     let report = running.stop()?;
@@ -177,6 +182,10 @@ pub(super) fn instantiate(
             .annotate(list(values, "operator.oci.annotate"))
             .environment(environment(values))
             .containers(containers.clone())
+            .guest(GuestOptions {
+                cache: beside_store(WASM_CACHE),
+                ..GuestOptions::default()
+            })
             .values(values);
         if let Some(host) = &host {
             builder = builder.host_files(host.clone());
@@ -266,12 +275,16 @@ pub(super) fn find_image(name: &str, values: &ParamValues) -> Result<GadgetImage
         .context("initializing and preparing operators")
 }
 
+/// A directory of ours.
+fn beside_store(name: &str) -> Option<PathBuf> {
+    Store::default_dir().ok().map(|store| store.with_file_name(name))
+}
+
 /// Builds the image of the source at `path`. What was just built from the user's own files needs no further trust.
 fn build_image(path: &Path) -> Result<GadgetImage> {
     // Never in the store of another user: what is in the cache is trusted.
-    let cache = Store::default_dir().ok().map(|store| store.with_file_name(BUILD_CACHE));
     let options = BuildOptions {
-        cache,
+        cache: beside_store(BUILD_CACHE),
         ..BuildOptions::for_path(path)
     };
     let built = build_gadget(&options, &mut |event| match event {

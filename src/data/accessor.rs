@@ -60,6 +60,16 @@ impl Accessor {
     /// that of an integer.
     #[inline]
     pub fn bits(&self, element: &Element) -> u64 {
+        // What most numbers are.
+        if let (Place::Fixed { offset, len: 4 }, Kind::One(Scalar::Uint32)) = (self.place, self.kind)
+            && let [a, b, c, d] = *element.fixed(offset, 4)
+        {
+            return u64::from(u32::from_ne_bytes([a, b, c, d]));
+        }
+        self.bits_of_any(element)
+    }
+
+    fn bits_of_any(&self, element: &Element) -> u64 {
         let signed = matches!(self.kind, Kind::One(scalar) if scalar.is_signed());
         if let Place::Bits {
             offset,

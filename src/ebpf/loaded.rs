@@ -317,6 +317,17 @@ impl Loaded {
         MapHandle::try_from(&map).map_err(|error| Error::new(ErrorKind::Io, format!("map {name:?}: {error}")))
     }
 
+    /// Handles on all maps of the object, by name.
+    pub fn map_handles(&self) -> Result<Vec<(String, MapHandle)>> {
+        let maps = self.object.maps().map(|map| {
+            let name = map.name().to_string_lossy().into_owned();
+            let handle = MapHandle::try_from(&map);
+            let handle = handle.map_err(|error| Error::new(ErrorKind::Io, format!("map {name:?}: {error}")))?;
+            Ok((name, handle))
+        });
+        maps.collect()
+    }
+
     /// Which kind of buffer carries the events of maps that can be either.
     pub fn buffer_kind(&self) -> BufferKind {
         self.kind

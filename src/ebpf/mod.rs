@@ -8,6 +8,7 @@ pub mod elf;
 pub mod features;
 pub mod fetch;
 pub mod fields;
+mod handoff;
 pub mod inspect;
 mod load;
 mod loaded;

@@ -12,7 +12,7 @@ use super::attach::uprobe::{SPECS_MAP, SpecLayout};
 use super::btf::{Btf, CoreRelocations};
 use super::elf::{GadgetElf, Variable};
 use super::fetch::schedule::DEFAULT_MAP_INTERVAL;
-use super::markers::{DeclaredMap, MapClass, Markers, Parts};
+use super::markers::{DeclaredMap, MNTNS_FILTER_MAP, MapClass, Markers, Parts};
 use super::params::{EbpfParam, ParamOverride};
 use super::print;
 use super::schema::SourceSchema;
@@ -163,6 +163,19 @@ impl EbpfObject {
                 param
             })
             .collect()
+    }
+
+    /// Says anew where the programs are attached, because the configuration has changed.
+    pub fn retarget(&mut self, config: &Config) {
+        for program in &mut self.programs {
+            *program = program_info(&program.name, &program.section, config, &self.markers);
+        }
+    }
+
+    /// Whether a second load of the object can go on using the map `name` of the first one: not buffers of events, the filter, and
+    /// what holds variables.
+    pub fn keeps_map(&self, name: &str) -> bool {
+        name != MNTNS_FILTER_MAP && !name.contains('.') && !self.markers.buffers.iter().any(|buffer| buffer == name)
     }
 
     /// The programs in file order.

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use libbpf_rs::MapHandle;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::Result;
@@ -31,12 +32,15 @@ pub(super) struct KernelSide {
     filter: Option<KernelFilter>,
     namespaces: Option<NetworkNamespaces>,
     places: Places,
+    /// Whether somebody else has handles on the maps, too, which must then stay the same.
+    maps_are_shared: bool,
 }
 
 struct RunningTracer {
     source: String,
     map: String,
     timestamp: Option<usize>,
+    slow: bool,
     tracer: Tracer,
 }
 
@@ -91,6 +95,7 @@ struct StartTracer {
     source: String,
     map: String,
     timestamp: Option<usize>,
+    slow: bool,
     emitter: Emitter,
     gate: Option<Box<dyn Gate>>,
     tap: Option<Box<dyn Tap>>,
@@ -110,11 +115,13 @@ impl StartTracer {
             stop: stop.clone(),
             timestamp: self.timestamp,
             not_before: self.not_before,
+            slow: self.slow,
         })?;
         Ok(RunningTracer {
             source: self.source,
             map: self.map,
             timestamp: self.timestamp,
+            slow: self.slow,
             tracer,
         })
     }
@@ -137,6 +144,7 @@ impl KernelSide {
                 source: stream.source.name().to_owned(),
                 map: tracer.map.clone(),
                 timestamp: stream.record.timestamp,
+                slow: stream.is_slow(),
                 emitter: stream.emitter(),
                 gate: stream.gate.take(),
                 tap: stream.tap.take(),
@@ -155,7 +163,14 @@ impl KernelSide {
             filter,
             namespaces: context.network_namespaces.take(),
             places: context.places.take().unwrap_or_default(),
+            maps_are_shared: false,
         })
+    }
+
+    /// Handles on all maps of the object, by name, which stay valid however often it is loaded anew.
+    pub(super) fn share_maps(&mut self) -> Result<Vec<(String, MapHandle)>> {
+        self.maps_are_shared = true;
+        self.loaded.map_handles()
     }
 
     /// Attaches everything, then starts what fetches arrays.
@@ -213,11 +228,13 @@ impl KernelSide {
     /// A map that is fetched stays the same one, and since what is counted in it has no time, the old programs are then detached
     /// before the new ones are attached.
     pub(super) fn drop_filter(&mut self, stop: &StopSignal, events: &mut u64) -> Result<()> {
-        let fetched = self.object.map_iterators().iter().map(|map| map.map.as_str());
-        let maps = fetched
-            .map(|name| Ok((name, self.loaded.map(name)?)))
-            .collect::<Result<Vec<_>>>()?;
-        let reused = maps.iter().map(|(name, map)| (*name, map.as_fd())).collect();
+        let mut maps = self.loaded.map_handles()?;
+        maps.retain(|(name, _)| {
+            let fetched = self.object.map_iterators().iter().any(|map| map.map == *name);
+            let shared = self.maps_are_shared && self.object.keeps_map(name);
+            fetched || shared
+        });
+        let reused = maps.iter().map(|(name, map)| (name.as_str(), map.as_fd())).collect();
         let mut loaded = load(&self.object, &self.values, None, self.buffers, reused)?;
         if !maps.is_empty() {
             self.follower = None;
@@ -237,6 +254,7 @@ impl KernelSide {
                 source,
                 map,
                 timestamp,
+                slow,
                 tracer,
             } = running;
             let finished = tracer.finish()?;
@@ -245,6 +263,7 @@ impl KernelSide {
                 source,
                 map,
                 timestamp,
+                slow,
                 emitter: finished.emitter,
                 gate: finished.gate,
                 tap: finished.tap,

@@ -145,11 +145,19 @@ impl Compiler<'_> {
 
     fn value(&mut self, node: &Node<'_>, depth: usize) {
         let accessor = self.source.accessor(node.id);
+        let form = Form::of(accessor.kind());
+        let quote = if matches!(form, Form::Text(_) | Form::Hex) {
+            "\""
+        } else {
+            ""
+        };
+        self.plan.text(quote);
         self.plan.value(Value {
             accessor,
-            form: Form::of(accessor.kind()),
+            form,
             array_depth: self.pretty.then_some(depth as u32),
         });
+        self.plan.text(quote);
     }
 
     fn line_break(&mut self) {
@@ -218,14 +226,11 @@ impl Value {
         match self.form {
             Form::Unsigned => number::append_u64(self.accessor.bits(element), out),
             Form::Signed => number::append_i64(self.accessor.bits(element) as i64, out),
-            Form::Text(until_nul) => append_string(self.accessor.bytes(element), until_nul, out),
+            // What stands around both is the quotes.
+            Form::Text(until_nul) => append_characters(self.accessor.bytes(element), until_nul, out),
             Form::Bool => out.extend_from_slice(if self.accessor.bool(element) { b"true" } else { b"false" }),
             Form::Float => float(&self.accessor, element).append_json(out),
-            Form::Hex => {
-                out.push(b'"');
-                number::append_hex(self.accessor.bytes(element), out);
-                out.push(b'"');
-            }
+            Form::Hex => number::append_hex(self.accessor.bytes(element), out),
             Form::Numbers(scalar) => self.append_numbers(scalar, self.accessor.bytes(element), out),
         }
     }
@@ -295,8 +300,18 @@ pub(super) fn append_item(scalar: Scalar, item: &[u8], out: &mut Vec<u8>) {
 
 /// Appends a JSON string; of a C string only what is before the first NUL.
 #[inline]
-pub(super) fn append_string(mut bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
+pub(super) fn append_string(bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
     out.push(b'"');
+    append_characters(bytes, until_nul, out);
+    out.push(b'"');
+}
+
+/// Appends what stands between the quotes of a JSON string.
+#[inline]
+fn append_characters(mut bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
+    if bytes.is_empty() {
+        return;
+    }
     loop {
         let plain = scan::plain_prefix(bytes);
         let (head, rest) = bytes.split_at(plain);
@@ -307,7 +322,6 @@ pub(super) fn append_string(mut bytes: &[u8], until_nul: bool, out: &mut Vec<u8>
             Some(_) => bytes = append_escaped(rest, out),
         }
     }
-    out.push(b'"');
 }
 
 /// Appends the first character of `bytes`, which is not plain, and returns the rest.

@@ -5,13 +5,39 @@ use std::io::Write;
 /// Appends `value` in decimal.
 #[inline]
 pub(crate) fn append_u64(value: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    const BLOCK: u64 = 100_000_000;
+    // Results, descriptors and flags are mostly this small.
+    if value < 10 {
+        return out.push(b'0' + value as u8);
+    }
+    if value >= BLOCK {
+        append_u64(value / BLOCK, out);
+        return out.extend_from_slice(&eight_digits((value % BLOCK) as u32));
+    }
+    // All eight digits without the zeroes at their front, which are the low bytes of the word.
+    let word = u64::from_le_bytes(eight_digits(value as u32));
+    let zeroes = (word ^ 0x3030_3030_3030_3030).trailing_zeros() / 8;
+    let end = out.len() + 8 - zeroes as usize;
+    out.extend_from_slice(&(word >> (8 * zeroes)).to_le_bytes());
+    out.truncate(end);
+}
+
+/// The digits of `number`, which is below 100,000,000. Each pair of them depends on two divisions only.
+#[inline]
+pub(crate) fn eight_digits(number: u32) -> [u8; 8] {
+    let (high, low) = (number / 10_000, number % 10_000);
+    let pair = |number: u32| [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+    let [[a, b], [c, d], [e, f], [g, h]] = [high / 100, high % 100, low / 100, low % 100].map(pair);
+    [a, b, c, d, e, f, g, h]
 }
 
 /// Appends `value` in decimal.
 #[inline]
 pub(crate) fn append_i64(value: i64, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    if value < 0 {
+        out.push(b'-');
+    }
+    append_u64(value.unsigned_abs(), out);
 }
 
 /// Appends `bytes` as lower-case hex digits.
@@ -97,12 +123,34 @@ impl Float {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
         write(&mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn integers_are_those_of_the_standard_library(value: i64, shift in 0_u32..64) {
+            let value = value >> shift;
+            prop_assert_eq!(text(|out| append_i64(value, out)), value.to_string());
+            prop_assert_eq!(text(|out| append_u64(value as u64, out)), (value as u64).to_string());
+        }
+    }
+
+    #[test]
+    fn integers_at_the_edges() {
+        let powers = (0..20).map(|digits| 10_u64.pow(digits));
+        for value in powers.flat_map(|power| [power - 1, power, power + 1]).chain([u64::MAX]) {
+            assert_eq!(text(|out| append_u64(value, out)), value.to_string());
+        }
+        for value in [i64::MIN, -1, 0, i64::MAX] {
+            assert_eq!(text(|out| append_i64(value, out)), value.to_string());
+        }
     }
 
     #[test]

@@ -18,11 +18,17 @@ pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
         }
         at += 8;
     }
-    at + words
-        .remainder()
-        .iter()
-        .position(|byte| !is_plain(*byte))
-        .unwrap_or(words.remainder().len())
+    let rest = words.remainder();
+    if let (false, Some(word)) = (rest.is_empty(), bytes.last_chunk::<8>()) {
+        // The last bytes together with some that are known to be plain.
+        let known = 8 - rest.len();
+        let hits = special(u64::from_le_bytes(*word)) >> (8 * known);
+        return match hits {
+            0 => bytes.len(),
+            _ => at + hits.trailing_zeros() as usize / 8,
+        };
+    }
+    at + rest.iter().position(|byte| !is_plain(*byte)).unwrap_or(rest.len())
 }
 
 #[inline]

@@ -245,6 +245,12 @@ fn run(ig: &Ig, case: &Case, buffer: &str) -> Result<(), String> {
     if let Err(log) = live.running_or_failed() {
         return Err(limitation(&log));
     }
+    // What is attached in places, of which the host is one here, is tried before it runs.
+    let log = live.log();
+    if let Some(line) = log.lines().find(|line| line.contains("is not attached everywhere")) {
+        live.stop().ok();
+        return Err(line.to_owned());
+    }
     for program in case.programs {
         let sought = format!("\"program\":\"{program}\"");
         let mut tries = 0;
@@ -266,7 +272,10 @@ pub(crate) fn limitation(log: &str) -> String {
     assert!(error.contains(": "), "{error}");
     let mut text = error.to_owned();
     for line in lines.map(str::trim) {
-        if line.contains("unknown func") || line.contains("cannot use helper") || line.starts_with("hint: ") {
+        if line.contains("unknown func")
+            || line.contains("cannot use helper")
+            || line.starts_with("hint: ") && !line.contains("`-v`")
+        {
             text += &format!("; {}", line.trim_start_matches("hint: "));
         }
     }

@@ -15,7 +15,7 @@ use super::gadgets::bundled;
 use super::table::Table;
 
 /// How long one kernel may take, in software emulation on a busy machine.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(1800);
 
 /// What the first process of the virtual machine says with the status of the cases.
 const VERDICT: &str = "CASES-ENDED-WITH:";

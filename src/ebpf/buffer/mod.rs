@@ -4,6 +4,8 @@
 //! order of events; perf buffers are per CPU and are used where the kernel has no ring buffer (before 5.8).
 
 pub mod drain;
+mod mapping;
+pub(crate) mod per_cpu;
 mod perf;
 mod quiet;
 pub(crate) mod ring;

@@ -8,6 +8,7 @@ use nix::time::ClockId;
 
 use super::layout::Layout;
 use crate::operators::host::nanoseconds;
+use crate::output::number::eight_digits;
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -96,14 +97,12 @@ impl Clock {
     }
 }
 
-/// Appends `number`, which is below 1,000,000,000, with all its digits. Each pair of digits depends on one division only.
+/// Appends `number`, which is below 1,000,000,000, with all its digits.
 #[inline]
 fn append_nine_digits(number: u32, out: &mut Vec<u8>) {
-    let pair = |number: u32| [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8];
-    let (high, low) = (number / 10_000, number % 10_000);
-    let [[a, b], [c, d], [e, f], [g, h]] = [high / 100, high, low / 100, low].map(|part| pair(part % 100));
-    let first = b'0' + (high / 10_000) as u8;
-    out.extend_from_slice(&[first, a, b, c, d, e, f, g, h]);
+    const BLOCK: u32 = 100_000_000;
+    let [a, b, c, d, e, f, g, h] = eight_digits(number % BLOCK);
+    out.extend_from_slice(&[b'0' + (number / BLOCK) as u8, a, b, c, d, e, f, g, h]);
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! writer cannot block (a regular file), and small pieces when a pipe has room. Everything else is handed to a thread of the
 //! output, in pieces of 64 KiB under load. Buffers are reused, and while nothing is written nobody wakes up.
 //!
-//! When [`LIMIT`] bytes wait, a reader that reads is given [`GRACE`] for the next piece: meanwhile events wait in the kernel's buffer, where
-//! they are smaller and cost nothing, so that a burst is lost at neither place. A reader that has not read in that time is not waited for
+//! When [`LIMIT`] bytes wait, a reader that reads is given as long for the next piece as it took these to come ([`GRACE`]): meanwhile events
+//! wait in the kernel's buffer, where they are smaller and cost nothing, so that a burst is lost at neither place. A reader that has not read in that time is not waited for
 //! again until it does: rows are dropped whole and counted for their data source, so that the stream stays valid; if the data
 //! source wants to, a line in the stream says how many and where. What comes from a recording is never dropped:
 //! [`patient`](Output::patient).
@@ -34,9 +34,10 @@ pub(super) const FULL: usize = 64 * 1024;
 const CAPACITY: usize = 2 * FULL;
 /// Bytes that may wait for the reader before rows are dropped. The row that reaches the limit is still taken.
 pub const LIMIT: usize = 4 * 1024 * 1024;
-/// How long a reader may take for one piece before it counts as stalled. At 500,000 events per second of 256 bytes, less than the smallest
-/// kernel buffer holds.
-const GRACE: Duration = Duration::from_millis(15);
+/// How long a reader may take for one piece before it counts as stalled, at the least and at the most. In between it is the time in which the
+/// last [`LIMIT`] bytes came: the records that they show take less than half of that, so that the smallest kernel buffer has room for
+/// what comes meanwhile. On a busy machine a reader may have to wait longer than the least for its turn.
+const GRACE: (Duration, Duration) = (Duration::from_millis(15), Duration::from_millis(250));
 /// Empty buffers that are kept for the next ones.
 const SPARE: usize = 16;
 /// What a pipe that has room takes without making the writer wait: `PIPE_BUF` of Linux.
@@ -85,6 +86,7 @@ struct State {
     spare: Vec<Vec<u8>>,
     /// Bytes that the thread has or will get, without those of `filling`.
     handed_over: usize,
+    pace: Pace,
     /// `filling` is to be written as it is.
     flush: bool,
     /// The thread waits for work.
@@ -331,6 +333,7 @@ impl State {
         let empty = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(CAPACITY));
         let full = std::mem::replace(&mut self.filling, empty);
         self.handed_over += full.len();
+        self.pace.add(full.len());
         self.full.push_back(full);
     }
 
@@ -352,6 +355,40 @@ impl State {
     }
 }
 
+/// How fast bytes come.
+struct Pace {
+    since: Instant,
+    bytes: usize,
+    /// How long the last [`LIMIT`] bytes took.
+    last: Duration,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            bytes: 0,
+            last: Duration::ZERO,
+        }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes >= LIMIT {
+            self.last = self.since.elapsed();
+            *self = Self {
+                last: self.last,
+                ..Self::new()
+            };
+        }
+    }
+
+    /// How long a reader may take for its next piece.
+    fn grace(&self) -> Duration {
+        self.last.clamp(GRACE.0, GRACE.1)
+    }
+}
+
 impl LaneState {
     fn note(&mut self, place: LossPlace, count: u64) {
         if self.line.is_some() {
@@ -369,6 +406,7 @@ impl Shared {
                 full: VecDeque::new(),
                 spare: Vec::new(),
                 handed_over: 0,
+                pace: Pace::new(),
                 flush: false,
                 idle: false,
                 waiting: 0,
@@ -425,7 +463,7 @@ impl Shared {
     /// Gives the reader its time.
     #[cold]
     fn wait_for_room<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
-        let deadline = Instant::now() + GRACE;
+        let deadline = Instant::now() + state.pace.grace();
         state.waiting += 1;
         while !self.ended() && !state.has_room() && (state.patient || !state.stalled) {
             if state.patient {

@@ -176,6 +176,20 @@ fn a_stalled_reader_is_waited_for_once_and_again_when_it_reads() {
 }
 
 #[test]
+fn a_reader_gets_the_time_in_which_as_much_came() {
+    let mut pace = Pace::new();
+    assert_eq!(pace.grace(), GRACE.0);
+    pace.since -= Duration::from_millis(100);
+    pace.add(LIMIT - 1);
+    assert_eq!(pace.grace(), GRACE.0, "not all of it has come");
+    pace.add(1);
+    assert!((Duration::from_millis(100)..=GRACE.1).contains(&pace.grace()));
+    pace.since -= Duration::from_secs(60);
+    pace.add(LIMIT);
+    assert_eq!(pace.grace(), GRACE.1, "a quiet gadget does not make anybody wait");
+}
+
+#[test]
 fn a_recording_waits_for_its_reader() {
     let gate = Gated::default();
     let output = Output::queued(Box::new(gate.clone())).unwrap().patient();
