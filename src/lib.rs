@@ -31,6 +31,7 @@ pub mod output;
 mod pattern;
 pub mod recording;
 pub mod stop;
+pub mod symbols;
 mod text;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};

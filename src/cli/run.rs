@@ -74,6 +74,7 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     run_flags::check(&values)?;
     gadget.set_values(&values);
     gadget.set_buffers(buffers(&values)?);
+    gadget.set_socket_fields(run_flags::socket_fields(&values)?);
     let record_to = values
         .get(run_flags::RECORD)
         .filter(|path| !path.is_empty() && !explain);

@@ -319,7 +319,7 @@ impl MinimalBtf {
         let kernel = KernelBtf::running()?.ok_or_else(|| Error::unsupported("the kernel does not show its BTF"))?;
         let wanted = CoreRelocations {
             names: Self::NAMES.map(str::to_owned).into(),
-            needs_whole_kernel: false,
+            ..CoreRelocations::default()
         };
         let bytes = minimal(&kernel, &wanted, MinimalOptions::default())?
             .ok_or_else(|| Error::unsupported("some types may be in modules"))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::element::{Element, Layout};
 use super::loss::{LossPlace, Losses};
 use super::pipeline::Pipeline;
+use super::rest::Rest;
 use crate::Result;
 
 /// The producer's end of a stream, taken with [`Stream::emitter`](super::Stream::emitter) when everybody has subscribed.
@@ -13,20 +14,27 @@ pub struct Emitter {
     layout: Layout,
     pipeline: Pipeline,
     losses: Arc<Losses>,
+    rest: Option<Rest>,
 }
 
 impl Emitter {
-    pub(super) fn new(layout: Layout, pipeline: Pipeline, losses: Arc<Losses>) -> Self {
+    pub(super) fn new(layout: Layout, pipeline: Pipeline, losses: Arc<Losses>, rest: Option<Rest>) -> Self {
         Self {
             layout,
             pipeline,
             losses,
+            rest,
         }
     }
 
     /// Layout of the elements.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// What becomes of the bytes behind the struct of a record.
+    pub(super) fn rest(&self) -> Option<&Rest> {
+        self.rest.as_ref()
     }
 
     /// The counters of what did not arrive.

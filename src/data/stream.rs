@@ -8,6 +8,7 @@ use super::field::FieldId;
 use super::gate::Gate;
 use super::loss::Losses;
 use super::pipeline::Pipeline;
+use super::rest::Rest;
 use super::source::DataSource;
 use super::tap::Tap;
 
@@ -25,6 +26,8 @@ pub struct Stream {
     pub tap: Option<Box<dyn Tap>>,
     /// Where the ids are by which records belong to containers.
     pub record: RecordIds,
+    /// What becomes of the bytes behind the struct of a record; they are left out if nothing is said.
+    pub rest: Option<Rest>,
     /// Counts what does not arrive.
     pub losses: Arc<Losses>,
 }
@@ -57,6 +60,7 @@ impl Stream {
             gate: None,
             tap: None,
             record: RecordIds::default(),
+            rest: None,
             losses: Arc::default(),
         }
     }
@@ -67,6 +71,7 @@ impl Stream {
             self.source.layout().clone(),
             std::mem::take(&mut self.pipeline),
             Arc::clone(&self.losses),
+            self.rest,
         )
     }
 }

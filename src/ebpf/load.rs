@@ -14,11 +14,13 @@ use super::attach::uprobe::{self, SPECS_MAP, SpecLayout, Specs, UprobeProgram, U
 use super::attach::{self, IterKind, Section};
 use super::btf::{KernelBtf, MinimalOptions, minimal};
 use super::buffer::{BufferKind, BufferSettings};
-use super::markers::{BUILD_ID_MAP, MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH, SWITCHED_MAPS};
+use super::markers::{BUILD_ID_MAP, MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH, SOCKETS_MAP, STACK_MAPS, SWITCHED_MAPS};
 use super::object::{EbpfObject, PARAM_PREFIX, ProgramInfo, open};
 use super::print::{self, Log};
+use super::sockets::{SocketFields, SocketOwners};
 use crate::containers::PlaceAttachment;
 use crate::metadata::params::ParamValues;
+use crate::operators::StackMaps;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// How many lines of the verifier's log an error shows.
@@ -35,6 +37,8 @@ pub struct LoadOptions<'a> {
     pub buffers: BufferSettings,
     /// Maps of another load of the same object that this one goes on using, by name.
     pub reused_maps: Vec<(&'a str, BorrowedFd<'a>)>,
+    /// The map that takes the place of the object's map of sockets, and what is in it.
+    pub sockets: Option<&'a SocketOwners>,
     /// Loads only the program of this name, and treats it as one that the gadget cannot do without.
     pub only: Option<String>,
 }
@@ -60,14 +64,9 @@ impl EbpfObject {
                 "{what} is not supported by this version of ig"
             )));
         }
-        if options.values.is_true(&format!("{PARAM_PREFIX}trace-pipe")) {
-            return Err(
-                Error::unsupported("--trace-pipe is not supported by this version of ig")
-                    .with_hint("read /sys/kernel/tracing/trace_pipe"),
-            );
-        }
         let kind = options.buffers.kind()?;
-        let custom_btf = self.custom_btf(kind)?;
+        let socket_fields = options.sockets.map_or(SocketFields::NONE, SocketOwners::fields);
+        let custom_btf = self.custom_btf(kind, socket_fields)?;
         let mut left_out: Vec<String> = Vec::new();
         let only = options.only.as_deref();
         left_out.extend(
@@ -156,7 +155,7 @@ impl EbpfObject {
     }
 
     /// The BTF to relocate against, in memory, when it is not the kernel's own.
-    fn custom_btf(&self, kind: BufferKind) -> Result<Option<CustomBtf>> {
+    fn custom_btf(&self, kind: BufferKind, socket_fields: SocketFields) -> Result<Option<CustomBtf>> {
         if self.relocations().names.is_empty() && !self.relocations().needs_whole_kernel {
             return Ok(None);
         }
@@ -164,8 +163,10 @@ impl EbpfObject {
             Error::unsupported("this kernel does not show its types (no /sys/kernel/btf/vmlinux)")
                 .with_hint("use a kernel of 5.4 or later that is built with CONFIG_DEBUG_INFO_BTF")
         })?;
+        let layout = self.reads_sockets().then(|| socket_fields.layout());
         let options = MinimalOptions {
             without_ring_buffer: kind == BufferKind::Perf,
+            extra: layout.as_ref(),
         };
         minimal(&kernel, self.relocations(), options)?
             .map(|bytes| CustomBtf::new(&bytes))
@@ -214,6 +215,15 @@ impl EbpfObject {
                 if let Some(filter) = options.mntns_filter {
                     map.reuse_fd(filter).map_err(failed)?;
                 }
+            } else if name == SOCKETS_MAP && self.reads_sockets() {
+                match options.sockets {
+                    Some(sockets) => map.reuse_fd(sockets.map()),
+                    // Nobody is ever found in it.
+                    None => map
+                        .set_value_size(SocketFields::NONE.value_size())
+                        .and_then(|()| map.set_max_entries(1)),
+                }
+                .map_err(failed)?;
             } else if let Some((_, fd)) = options.reused_maps.iter().find(|(reused, _)| *reused == name) {
                 map.reuse_fd(*fd).map_err(failed)?;
             } else if self.is_unused(&name, options)? {
@@ -373,6 +383,18 @@ impl Loaded {
             .find(|map| map.name() == name)
             .ok_or_else(|| Error::not_found(format!("map {name:?} not found in eBPF object")))?;
         MapHandle::try_from(&map).map_err(|error| Error::new(ErrorKind::Io, format!("map {name:?}: {error}")))
+    }
+
+    /// The maps of stacks that the object has, by name.
+    pub fn stack_maps(&self) -> Vec<(&'static str, MapHandle)> {
+        let found = |name| Some((name, self.map(name).ok()?));
+        STACK_MAPS.into_iter().filter_map(found).collect()
+    }
+
+    /// Lets those who turn ids of stacks into texts find them.
+    pub fn publish_stacks(&self, to: &StackMaps) {
+        let [kernel, user, build_ids] = STACK_MAPS.map(|name| self.map(name).ok());
+        to.set(kernel, user, build_ids);
     }
 
     /// Which kind of buffer carries the events of maps that can be either.

@@ -7,13 +7,16 @@ pub mod elf;
 pub mod fetch;
 pub mod fields;
 pub mod inspect;
+mod kernel_stacks;
 mod load;
 pub mod markers;
 pub mod object;
 pub mod params;
 mod print;
 pub mod schema;
+pub mod sockets;
 mod sources;
+pub mod trace_pipe;
 pub mod tracer;
 
 use std::path::{Path, PathBuf};

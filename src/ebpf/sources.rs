@@ -7,7 +7,7 @@ use super::btf::{Btf, BtfKind, KernelBtf, TypeId};
 use super::fetch::schedule::{DEFAULT_MAP_INTERVAL, MapFetches, Schedule};
 use super::fields::{EnumValues, StructFields, struct_fields, struct_fields_of};
 use super::markers::{Declared, MapIterator};
-use super::schema::{EnumTexts, SourceSchema};
+use super::schema::{SourceSchema, Texts};
 use crate::data::{Container, DataSource, RecordIds, SourceType, Stream};
 use crate::metadata::SourceSettings;
 use crate::metadata::config::Config;
@@ -56,7 +56,7 @@ pub(super) struct Sources {
     pub(super) maps: Vec<MapSource>,
     /// Those of the tracers.
     pub(super) schemas: Vec<SourceSchema>,
-    pub(super) enums: EnumTexts,
+    pub(super) texts: Texts,
 }
 
 impl Sources {
@@ -166,13 +166,13 @@ impl Registration<'_> {
                 self.sources.tracers.push(TracerSource {
                     map: tracer.map.clone(),
                     stream,
-                    container: schema.register(self.config, self.streams, &mut self.sources.enums)?,
+                    container: schema.register(self.config, self.streams, &mut self.sources.texts)?,
                 });
                 self.sources.schemas.push(schema);
             }
             (Declared::Iterator(iterator), Record::One(fields)) => {
                 let schema = self.schema(&iterator.name, SourceType::Array, fields);
-                let container = schema.register(self.config, self.streams, &mut self.sources.enums)?;
+                let container = schema.register(self.config, self.streams, &mut self.sources.texts)?;
                 self.sources.iterators.push(IteratorSource {
                     stream,
                     programs: iterator.programs.clone(),
@@ -211,9 +211,10 @@ impl Registration<'_> {
         for (index, id) in of_key.chain(of_value) {
             let field = source.fields().nth(index).map(|(id, _)| id);
             if let (Some(field), Some(values)) = (field, self.enums.get(id)) {
-                self.sources.enums.add(&mut source, stream, field, values)?;
+                self.sources.texts.add_enum(&mut source, stream, field, values)?;
             }
         }
+        self.sources.texts.add_kernel_stacks(&mut source, stream)?;
         self.sources.maps.push(MapSource {
             stream,
             map: iterator.map.clone(),

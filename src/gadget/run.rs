@@ -4,13 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Gadget;
-use super::kernel_side::KernelSide;
+use super::kernel_side::{KernelSide, ToLoad};
 use super::record::ActiveRecording;
 use crate::data::{Inlet, LossPlace, Losses};
-use crate::ebpf::buffer::BufferSettings;
-use crate::ebpf::object::EbpfObject;
-use crate::metadata::params::ParamValues;
-use crate::operators::{Context, Explanation, Instance, priority};
+use crate::operators::{Context, Explanation, Instance, StackMaps, priority};
 use crate::recording::{Player, Playing, Recorded};
 use crate::stop::StopSignal;
 use crate::{Result, ResultExt};
@@ -85,12 +82,15 @@ impl Gadget {
     pub fn start(mut self) -> Result<Running> {
         self.settle()?;
         if let Some(object) = &mut self.object {
-            object.prepare(&mut self.context.streams, priority::subscription::EBPF);
+            let maps = self.context.stack_maps.clone();
+            object.prepare(&mut self.context.streams, priority::subscription::EBPF, maps);
         }
         if let Some(player) = &mut self.player {
-            player
-                .texts
-                .prepare(&mut self.context.streams, priority::subscription::EBPF);
+            player.texts.prepare(
+                &mut self.context.streams,
+                priority::subscription::EBPF,
+                StackMaps::default(),
+            );
         }
         for instance in &mut self.instances {
             let name = instance.name();
@@ -148,6 +148,7 @@ impl Gadget {
             instances,
             values,
             buffers,
+            socket_fields,
             ..
         } = self;
         let recording = match record_to {
@@ -175,7 +176,13 @@ impl Gadget {
             events: 0,
             losses,
         };
-        match running.launch(object, player, instances, &mut context, values, buffers) {
+        let object = object.map(|object| ToLoad {
+            object,
+            values,
+            buffers,
+            socket_fields,
+        });
+        match running.launch(object, player, instances, &mut context) {
             Ok(()) => Ok(running),
             Err(error) => {
                 // The first error is the one that matters.
@@ -191,16 +198,14 @@ impl Gadget {
 impl Running {
     fn launch(
         &mut self,
-        object: Option<EbpfObject>,
+        object: Option<ToLoad>,
         player: Option<Box<Player>>,
         instances: Vec<Box<dyn Instance>>,
         context: &mut Context,
-        values: ParamValues,
-        buffers: BufferSettings,
     ) -> Result<()> {
         let in_ebpf = || "starting operator \"ebpf\"";
         if let Some(object) = object {
-            let kernel = KernelSide::load(object, values, buffers, context).with_context(in_ebpf)?;
+            let kernel = KernelSide::load(object, context).with_context(in_ebpf)?;
             self.kernel = Some(kernel);
         }
         for mut instance in instances {
@@ -284,9 +289,6 @@ impl Running {
             Some(kernel) => kernel.finish(&mut self.events),
             None => Ok(()),
         };
-        if let Some(playing) = self.playing.take() {
-            result = result.and(playing.finish().map(|events| self.events += events));
-        }
         if let Some(playing) = self.playing.take() {
             result = result.and(playing.finish().map(|events| self.events += events));
         }

@@ -3,7 +3,7 @@
 //! A program's section says its family and its target; the gadget's configuration can say another target. A family that this
 //! version does not attach is refused by name.
 
-mod cgroup;
+pub(in crate::ebpf) mod cgroup;
 mod iter;
 mod kprobe;
 mod kprobe_multi;

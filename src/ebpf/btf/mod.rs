@@ -3,12 +3,14 @@
 //! The reader borrows; types are decoded when asked for. Nothing in a BTF blob is trusted: offsets, ids and lengths are
 //! checked, and chains of types are followed to a bounded depth only.
 
+mod extra;
 mod mapping;
 mod minimal;
 mod reloc;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use extra::{ExtraStruct, ExtraType};
 pub use minimal::{KeptBtf, KernelBtf, MinimalOptions, minimal};
 pub use reloc::{CoreRelocations, essential_name};
 
