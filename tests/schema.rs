@@ -5,17 +5,18 @@
 //! only operators add which this version has not got (`otel-metrics`, …) do not occur in it; their parameters do, and
 //! only those of the eBPF object and of the operators that select events are compared.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use inspektor_gadget::data::{DataSource, Field, Flags, Kind, SourceType};
 use inspektor_gadget::gadget::Gadget;
-use inspektor_gadget::image::{PullPolicy, ResolveOptions, Resolver, StoreChoice};
+use inspektor_gadget::image::{Catalogue, PullPolicy, ResolveOptions, Resolver, StoreChoice};
 use inspektor_gadget::metadata::params::{Param, TypeHint};
 use inspektor_gadget::operators::local_manager::ContainerSource;
 use serde_json::{Map, Value, json};
 
 /// Whose parameters are compared.
-const PREFIXES: [&str; 5] = [
+const PREFIXES: [&str; 6] = [
+    "custom.",
     "operator.oci.ebpf.",
     "operator.LocalManager.",
     "operator.filter.",
@@ -35,9 +36,12 @@ fn gadget(name: &str) -> Gadget {
     Gadget::builder(&image).containers(containers).build().unwrap()
 }
 
+fn reference(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/reference/schema/{name}.json"))
+}
+
 fn recorded(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/reference/schema/{name}.json"));
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    serde_json::from_slice(&std::fs::read(reference(name)).unwrap()).unwrap()
 }
 
 fn set(object: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
@@ -202,34 +206,33 @@ fn compare_params(name: &str) {
     assert_same_items(name, &Value::Array(got), &Value::Array(expected));
 }
 
-#[test]
-fn data_sources_of_trace_open() {
-    compare_sources("trace_open");
+/// The gadgets of the catalogue of which there is a record.
+fn recorded_gadgets() -> Vec<String> {
+    let mut names = Catalogue::bundled().names().unwrap();
+    names.retain(|name| reference(name).exists());
+    assert!(names.len() > 7, "{names:?}");
+    names
 }
 
 #[test]
-fn data_sources_of_trace_exec() {
-    compare_sources("trace_exec");
+fn data_sources_are_the_recorded_ones() {
+    for name in recorded_gadgets() {
+        compare_sources(&name);
+    }
 }
 
 #[test]
-fn params_of_trace_open() {
-    compare_params("trace_open");
+fn params_are_the_recorded_ones() {
+    for name in recorded_gadgets() {
+        compare_params(&name);
+    }
 }
 
+/// Gadgets of our own are in the list, so that a record that was forgotten is noticed.
 #[test]
-fn params_of_trace_exec() {
-    compare_params("trace_exec");
-}
-
-#[test]
-fn data_sources_of_snapshots() {
-    compare_sources("snapshot_process");
-    compare_sources("snapshot_socket");
-}
-
-#[test]
-fn params_of_snapshots() {
-    compare_params("snapshot_process");
-    compare_params("snapshot_socket");
+fn every_gadget_has_a_record_or_is_ours() {
+    const OURS: [&str; 0] = [];
+    let mut names = Catalogue::bundled().names().unwrap();
+    names.retain(|name| !reference(name).exists());
+    assert_eq!(names, OURS);
 }
