@@ -106,6 +106,25 @@ static __always_inline bool endpoints(struct sock *sk, struct event *event)
 	return event->src.addr_raw.v6_raw != 0 && event->dst.addr_raw.v6_raw != 0;
 }
 
+/*
+ * The socket that a packet comes from, or, where the kernel tells (since 6.11),
+ * the one that it was for. What is left of a connection, or not one yet, is no
+ * whole socket.
+ */
+static __always_inline struct sock *
+dropped_of(struct trace_event_raw_kfree_skb *ctx, struct sk_buff *skb)
+{
+	struct sock *sk = BPF_CORE_READ(skb, sk);
+	__u8 state;
+
+	if (!sk && bpf_core_field_exists(ctx->rx_sk))
+		sk = (struct sock *)ctx->rx_sk;
+	if (!sk)
+		return NULL;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	return state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV ? NULL : sk;
+}
+
 SEC("tracepoint/skb/kfree_skb")
 int ig_tcpdrop(struct trace_event_raw_kfree_skb *ctx)
 {
@@ -125,7 +144,7 @@ int ig_tcpdrop(struct trace_event_raw_kfree_skb *ctx)
 	if (reason <= bpf_core_enum_value(enum skb_drop_reason,
 					  SKB_DROP_REASON_NOT_SPECIFIED))
 		return 0;
-	sk = BPF_CORE_READ(skb, sk);
+	sk = dropped_of(ctx, skb);
 	if (!sk || BPF_CORE_READ_BITFIELD_PROBED(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);

@@ -4,9 +4,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod costs;
 mod files;
+mod histograms;
 mod processes;
 mod signals;
+mod sockets;
+mod stacks;
 
 use std::os::unix::fs::MetadataExt;
 
