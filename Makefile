@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 # Where rustup puts cargo, for shells that have not been told yet.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: all build run test test-kernels test-all check bench install man setup toolchain clean
+.PHONY: all build run test test-kernels test-all fuzz check bench install man setup toolchain clean
 
 all: build
 
@@ -33,8 +33,12 @@ test: setup
 test-kernels: setup
 	IG_TEST_KERNELS="5.10 6.1 6.12 newest" $(CARGO) test --test kernels -- --nocapture --test-threads=1
 
+# Looks for inputs that break what reads texts and bytes of others: every target for a minute.
+fuzz: toolchain
+	scripts/fuzz.sh 60
+
 # What takes too long for every change.
-test-all: test test-kernels
+test-all: test test-kernels fuzz
 
 # What does not run the program: formatting, lints, documentation.
 check: toolchain
@@ -45,6 +49,7 @@ check: toolchain
 # The measured claims of the README, against a minimal libbpf program in C.
 bench: setup build
 	benches/peer.sh target/release/ig
+	benches/idle.sh target/release/ig
 
 man: toolchain
 	$(CARGO) run --quiet --example man -- target/man

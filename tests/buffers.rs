@@ -5,11 +5,18 @@ mod common;
 use common::Ig;
 use common::docker::{Container, Waiting};
 
+/// The name that the shell which opens files gives itself. By it the kernel side leaves out whatever else happens on the machine, so
+/// that nothing else takes room in the buffer: files opened by other containers that start meanwhile, for one.
+fn comm() -> String {
+    format!("opens-{}", std::process::id())
+}
+
 /// Opens `/counted` so many times, and pauses after each `burst`.
 fn opens(count: u32, burst: u32) -> String {
     format!(
-        "i=0; while [ $i -lt {count} ]; do j=0; while [ $j -lt {burst} ]; do true </counted; j=$((j+1)); done; \
-         i=$((i+j)); usleep 20000; done"
+        "echo -n {} >/proc/self/comm; i=0; while [ $i -lt {count} ]; do j=0; while [ $j -lt {burst} ]; do true </counted; j=$((j+1)); done; \
+         i=$((i+j)); usleep 20000; done",
+        comm()
     )
 }
 
@@ -24,8 +31,9 @@ fn container(name: &str) -> Container {
 /// What trace_open sees of `work`: how many opens of `/counted`, and how many samples it says were lost.
 fn count(ig: &Ig, container: &Container, options: &str, work: &mut Waiting) -> (u32, u32) {
     let live = ig.start(&format!(
-        "run trace_open --pull never -c {} --fields fname {options}",
-        container.name
+        "run trace_open --pull never -c {} --comm {} --fields fname {options}",
+        container.name,
+        comm()
     ));
     work.go();
     let ran = live.stop().ok();

@@ -345,3 +345,100 @@ fn damaged_recordings_neither_panic_nor_hang() {
         assert!(error.contains("damaged at byte 16: "), "{error}");
     }
 }
+
+/// The elements of all arrays that were shown.
+fn elements(ran: &Ran) -> Vec<Value> {
+    let arrays = events(ran).into_iter();
+    arrays
+        .flat_map(|array| match array {
+            Value::Array(elements) => elements,
+            other => panic!("no array: {other}"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_replay_of_lists_says_what_the_run_said() {
+    let Some(ig) = Ig::with_docker() else { return };
+    let container = Container::start("lists", "nc -l -p 7777 & sleep 100000");
+    common::eventually("somebody listens", || {
+        // 7777 in hex.
+        let sockets = docker(&["exec", &container.id, "cat", "/proc/net/tcp", "/proc/net/tcp6"]);
+        sockets.contains(":1E61 ").then_some(())
+    });
+    for gadget in ["snapshot_process", "snapshot_socket"] {
+        let place = Place::new();
+        let live = place.record(&ig, &format!("{gadget} --pull never --host -o json"));
+        live.wait("an array", |line| line.starts_with('[').then_some(()));
+        let ran = live.stop().ok();
+        let again = replay(&place.path(), &["-o", "json"]).ok();
+        assert!(again.stdout == ran.stdout, "{gadget}: {}\n{}", again.stdout, ran.stdout);
+        assert_eq!(again.stderr, "");
+
+        // A list can be of other containers afterwards.
+        let all = elements(&ran);
+        let ours: Vec<&Value> = all
+            .iter()
+            .filter(|element| container_of(element) == container.name)
+            .collect();
+        assert!(!ours.is_empty() && ours.len() < all.len(), "{gadget}: {all:?}");
+        let selected = elements(&replay(&place.path(), &["-o", "json", "-c", &container.name, "--host=false"]).ok());
+        assert_eq!(selected.iter().collect::<Vec<_>>(), ours, "{gadget}");
+        let sorted = replay(&place.path(), &["-o", "json", "--max-entries", "1"]).ok();
+        assert_eq!(elements(&sorted).len(), 1, "{gadget}");
+    }
+}
+
+#[test]
+fn a_replay_of_counts_says_what_the_run_said() {
+    let Some(ig) = Ig::new() else { return };
+    let place = Place::new();
+    ig.build("count", &common::gadget_source("count_calls"));
+    let live = place.record(
+        &ig,
+        "count --pull never --verify-image=false --host --first_fd 0 -o json --map-fetch-interval 50ms --map-fetch-count closed:3",
+    );
+    common::eventually("all arrays", || {
+        drop(fs::File::open("/dev/null"));
+        (live.lines().len() == 3).then_some(())
+    });
+    let ran = live.stop().ok();
+    let again = replay(&place.path(), &["-o", "json"]).ok();
+    assert!(again.stdout == ran.stdout, "{}\n{}", again.stdout, ran.stdout);
+    let counted = elements(&again);
+    // The key and the value of each entry.
+    assert!(
+        counted
+            .iter()
+            .any(|element| element["pid"] == std::process::id() && element["calls"].as_u64() >= Some(1)),
+        "{counted:?}"
+    );
+}
+
+#[test]
+fn a_replay_of_what_an_operator_reports_says_what_the_run_said() {
+    let Some(ig) = Ig::new() else { return };
+    let place = Place::new();
+    let gadget = tempfile::tempdir().unwrap();
+    let metadata = "name: processes\noperator: {process: {emitstats: true, interval: 100ms, count: 2, fields: [comm, memoryRSS, uid]}}\n";
+    fs::write(gadget.path().join("gadget.yaml"), metadata).unwrap();
+    let live = place.record(&ig, &format!("{} --host --fields pid", gadget.path().display()));
+    let pid = std::process::id().to_string();
+    let times = |lines: &[String]| lines.iter().filter(|line| line.trim() == pid).count();
+    common::eventually("both lists", || (times(&live.lines()) == 2).then_some(()));
+    let ran = live.stop().ok();
+    let again = replay(&place.path(), &["--fields", "pid"]).ok();
+    assert!(again.stdout == ran.stdout, "{}\n{}", again.stdout, ran.stdout);
+    // What was not shown was recorded as well.
+    let ours = replay(&place.path(), &["-o", "json", "--filter", &format!("pid=={pid}")]).ok();
+    let ours = elements(&ours);
+    assert_eq!(ours.len(), 2);
+    for process in ours {
+        assert!(process["memoryRSS_raw"].as_u64() > Some(1 << 20), "{process}");
+        assert!(process["memoryRSS"].as_str().unwrap().ends_with(" MB"), "{process}");
+        assert!(
+            process["comm"].as_str().unwrap().starts_with("record_replay"),
+            "{process}"
+        );
+    }
+}

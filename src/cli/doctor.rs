@@ -27,7 +27,7 @@ pub(super) fn command() -> Command {
              here, and if not, which program cannot, why, and what would help. The exit status is then 1 if it cannot. The flags that say where images \
              come from are those of `ig run`.",
         )
-        .override_usage("ig doctor [GADGET] [flags]")
+        .mut_arg("image", |arg| arg.value_name("[GADGET]"))
 }
 
 fn output_param() -> Param {

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::run;
 use crate::data::{DataSource, Field, Flags, SourceType};
 use crate::gadget::Gadget;
 use crate::metadata::params::{Param, TypeHint};
@@ -12,10 +13,10 @@ use crate::output::terminal;
 
 /// The whole document. `statics` are the flags that every gadget has, `output` those that say what is shown.
 pub(super) fn json(image: &str, statics: &[Param], gadget: &Gadget, output: &[Param], pretty: bool) -> String {
-    let own = gadget.params();
+    let own = run::params(gadget, output);
     let mut params: Vec<Value> = Vec::new();
     let mut names = Vec::new();
-    for param in statics.iter().chain(&own).chain(output) {
+    for param in statics.iter().chain(&own) {
         let name = param.full_name();
         // The image's own parameters are among the flags of every gadget already.
         if !names.contains(&name) {

@@ -92,7 +92,10 @@ fn arg(param: &Param) -> Arg {
         .long(param.key.clone())
         .help(text)
         .value_name(word)
-        .action(ArgAction::Set)
+        .action(match param.type_hint {
+            TypeHint::StringSlice => ArgAction::Append,
+            _ => ArgAction::Set,
+        })
         .required(param.mandatory && param.default.is_empty());
     if !param.alternative_key.is_empty() {
         arg = arg.alias(param.alternative_key.clone());
@@ -213,18 +216,23 @@ pub(super) fn values(matches: &ArgMatches, params: &[Param]) -> ParamValues {
     let mut values = ParamValues::new();
     for param in params {
         let name = param.full_name();
-        let value = given(matches, param).unwrap_or(&param.default);
+        let value = given(matches, param).unwrap_or_else(|| param.default.clone());
         values.set(name, value);
     }
     values
 }
 
-/// The value that the command line gives `param`, if it does.
-pub(super) fn given<'a>(matches: &'a ArgMatches, param: &Param) -> Option<&'a str> {
+/// The value that the command line gives `param`, if it does. Of a flag that is repeated the last one counts, and of a list all.
+pub(super) fn given(matches: &ArgMatches, param: &Param) -> Option<String> {
     let name = param.full_name();
     // A flag that was left out of this parse counts as not given.
-    let value = matches.try_get_one::<String>(&name).ok().flatten()?;
-    (matches.value_source(&name) == Some(ValueSource::CommandLine)).then_some(value.as_str())
+    let given: Vec<&str> = matches
+        .try_get_many::<String>(&name)
+        .ok()
+        .flatten()?
+        .map(String::as_str)
+        .collect();
+    (matches.value_source(&name) == Some(ValueSource::CommandLine)).then(|| given.join(","))
 }
 
 #[cfg(test)]
@@ -301,7 +309,7 @@ mod tests {
         assert_eq!(values.get("operator.oci.ebpf.pid"), Some("7"));
         assert!(values.is_true("operator.LocalManager.host"));
         assert_eq!(values.get("operator.LocalManager.containername"), Some("-b"));
-        assert_eq!(values.get("operator.oci.annotate"), Some("d:e=f"), "the last one wins");
+        assert_eq!(values.get("operator.oci.annotate"), Some("a:b=c,d:e=f"));
         assert_eq!(values.get("operator.oci.pull"), Some("missing"));
         assert!(!parse(&["--host=FALSE"]).unwrap().is_true("operator.LocalManager.host"));
     }

@@ -183,13 +183,13 @@ fn environment(values: &ParamValues) -> Vec<String> {
     names.split(',').map(str::to_owned).collect()
 }
 
-/// All parameters that are flags because of this gadget.
+/// All parameters that are flags because of this gadget, with the defaults that its author advertises.
 pub(super) fn params(gadget: &Gadget, output_params: &[Param]) -> Vec<Param> {
-    gadget
-        .params()
-        .into_iter()
-        .chain(output_params.iter().cloned())
-        .collect()
+    let mut params = gadget.params();
+    let of_gadget = params.len();
+    params.extend_from_slice(output_params);
+    gadget.advertise(&mut params[of_gadget..]);
+    params
 }
 
 pub(super) fn print(page: &str) -> Result<()> {

@@ -10,6 +10,8 @@ use super::source::Container;
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
     fixed: u32,
+    /// Size of the structs that a record fills: what the fixed part begins with.
+    front: u32,
     slots: u32,
 }
 
@@ -18,6 +20,16 @@ impl Layout {
     pub(super) fn add_fixed(&mut self, size: u32) -> u32 {
         let offset = self.fixed;
         self.fixed += size;
+        offset
+    }
+
+    /// Reserves `size` bytes of the fixed part for a struct of records and returns their offset.
+    pub(super) fn add_struct(&mut self, size: u32) -> u32 {
+        let offset = self.add_fixed(size);
+        // After an added field, the struct is not the record's to fill.
+        if offset == self.front {
+            self.front += size;
+        }
         offset
     }
 
@@ -43,6 +55,11 @@ struct Span {
 pub struct Element {
     bytes: Vec<u8>,
     slots: Vec<Span>,
+    /// As the layout has them.
+    fixed: u32,
+    front: u32,
+    /// From here on the front is zero: what is often much larger than a record need not be zeroed for each.
+    written: u32,
 }
 
 impl Element {
@@ -53,21 +70,32 @@ impl Element {
         element
     }
 
-    /// Makes this the element of a new event whose first static struct holds `record`: a short record is padded with zeroes, what
-    /// exceeds the fixed part is left out. All other values are zero or empty afterwards.
+    /// Makes this the element of a new event whose static structs hold `record`: a short record is padded with zeroes, what
+    /// exceeds the structs is left out. All other values are zero or empty afterwards.
+    #[inline]
     pub fn reset(&mut self, layout: &Layout, record: &[u8]) {
-        let fixed = layout.fixed_len();
-        self.bytes.clear();
-        self.bytes.extend_from_slice(&record[..record.len().min(fixed)]);
-        self.bytes.resize(fixed, 0);
+        if (self.fixed, self.front) == (layout.fixed, layout.front) {
+            self.bytes.truncate(layout.fixed_len());
+        } else {
+            (self.fixed, self.front, self.written) = (layout.fixed, layout.front, 0);
+            self.bytes.clear();
+            self.bytes.resize(layout.fixed_len(), 0);
+        }
+        let (front, added) = self.bytes.split_at_mut(self.front as usize);
+        let len = record.len().min(front.len());
+        front[..len].copy_from_slice(&record[..len]);
+        if let Some(old) = front.get_mut(len..self.written as usize) {
+            old.fill(0);
+        }
+        self.written = len as u32;
+        added.fill(0);
         self.slots.clear();
         self.slots.resize(layout.slots as usize, Span::default());
     }
 
     /// Fills a static struct: a short record is padded with zeroes, a long one is cut.
     pub fn set_container(&mut self, container: Container, record: &[u8]) {
-        let start = container.offset as usize;
-        let target = &mut self.bytes[start..start + container.size()];
+        let target = self.fixed_mut(container.offset, container.size);
         let len = record.len().min(target.len());
         target[..len].copy_from_slice(&record[..len]);
         target[len..].fill(0);
@@ -77,13 +105,30 @@ impl Element {
         &self.bytes[offset as usize..(offset + len) as usize]
     }
 
+    #[inline]
     pub(super) fn fixed_mut(&mut self, offset: u32, len: u32) -> &mut [u8] {
+        if offset < self.front {
+            self.written = self.written.max((offset + len).min(self.front));
+        }
         &mut self.bytes[offset as usize..(offset + len) as usize]
     }
 
     pub(super) fn slot(&self, slot: u32) -> &[u8] {
         let span = self.slots[slot as usize];
         &self.bytes[span.start as usize..(span.start + span.len) as usize]
+    }
+
+    /// Start and end of the value of a slot.
+    #[inline]
+    pub(super) fn span(&self, slot: u32) -> (u32, u32) {
+        let span = self.slots[slot as usize];
+        (span.start, span.start + span.len)
+    }
+
+    /// The bytes between two places that spans said.
+    #[inline]
+    pub(super) fn between(&self, start: u32, end: u32) -> &[u8] {
+        &self.bytes[start as usize..end as usize]
     }
 
     /// Lets `write` append the value of a slot; what the slot held before is forgotten.
@@ -114,7 +159,10 @@ impl Element {
     /// others after them; those are zero or empty.
     pub fn copied(&self, from: &Layout, to: &Layout) -> Self {
         let mut copy = Self::default();
-        copy.reset(to, &self.bytes[..from.fixed_len().min(self.bytes.len())]);
+        copy.reset(to, &[]);
+        let shared = from.fixed_len().min(self.bytes.len()).min(copy.bytes.len());
+        copy.bytes[..shared].copy_from_slice(&self.bytes[..shared]);
+        copy.written = copy.front;
         for slot in 0..self.slots.len().min(copy.slots.len()) as u32 {
             let value = self.slot(slot);
             if !value.is_empty() {
@@ -127,5 +175,60 @@ impl Element {
     /// Bytes of memory that the element keeps.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{DataSource, NewField, Scalar, SourceType};
+
+    #[test]
+    fn nothing_of_an_event_is_left_in_the_next() {
+        let mut source = DataSource::new("large", SourceType::Single, None);
+        let container = source.add_static_fields(64, &[]).unwrap();
+        let added = source.add_field(NewField::new("added", Scalar::Uint32)).unwrap();
+        let text = source.add_field(NewField::new("text", Scalar::String)).unwrap();
+        let (added, text) = (source.accessor(added), source.accessor(text));
+        let layout = source.layout();
+        let mut element = Element::new(layout);
+        let mut reused = |change: &dyn Fn(&mut Element), record: &[u8]| {
+            change(&mut element);
+            element.reset(layout, record);
+            assert_eq!(element.bytes, Element::with_record(layout, record).bytes);
+            assert_eq!((added.bits(&element), text.bytes(&element)), (0, &b""[..]));
+        };
+        reused(&|_| {}, &[1; 64]);
+        reused(&|_| {}, &[2; 10]);
+        reused(&|element| element.fixed_mut(40, 8).fill(3), &[4; 5]);
+        reused(&|element| added.set_bits(element, 5), &[]);
+        reused(&|element| text.set(element, b"text").unwrap(), &[6; 64]);
+        reused(&|element| element.set_container(container, &[7; 64]), &[8; 1]);
+        // A record does not reach the fields that operators add.
+        reused(&|_| {}, &[9; 100]);
+    }
+
+    impl Element {
+        fn with_record(layout: &Layout, record: &[u8]) -> Self {
+            let mut element = Self::default();
+            element.reset(layout, record);
+            element
+        }
+    }
+
+    #[test]
+    fn copies_have_what_operators_added() {
+        let mut source = DataSource::new("batch", SourceType::Array, None);
+        source.add_static_fields(8, &[]).unwrap();
+        let added = source.add_field(NewField::new("added", Scalar::Uint32)).unwrap();
+        let added = source.accessor(added);
+        let from = source.layout().clone();
+        let mut element = Element::with_record(&from, &[1; 8]);
+        added.set_bits(&mut element, 7);
+        source.add_field(NewField::new("more", Scalar::Uint64)).unwrap();
+        let mut copy = element.copied(&from, source.layout());
+        assert_eq!((added.bits(&copy), copy.fixed(0, 8)), (7, &[1; 8][..]));
+        copy.reset(source.layout(), &[]);
+        assert_eq!(copy.bytes, [0; 20]);
     }
 }

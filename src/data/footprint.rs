@@ -22,6 +22,8 @@ impl Footprint {
                 Place::Nowhere => {}
             }
         }
+        // The order in which most are written.
+        footprint.slots.sort_unstable();
         footprint.fixed.sort_unstable();
         footprint.fixed.dedup_by(|next, last| {
             let adjacent = next.0 <= last.0 + last.1;
@@ -34,36 +36,73 @@ impl Footprint {
     }
 
     /// Replaces `saved` by what is there in `element`.
-    pub fn save(&self, element: &Element, saved: &mut Vec<u8>) {
-        saved.clear();
+    pub fn save(&self, element: &Element, saved: &mut Saved) {
+        saved.fixed.clear();
         for (offset, len) in &self.fixed {
-            saved.extend_from_slice(element.fixed(*offset, *len));
+            saved.fixed.extend_from_slice(element.fixed(*offset, *len));
         }
+        saved.lengths.clear();
+        saved.values.clear();
         for slot in &self.slots {
             let bytes = element.slot(*slot);
-            saved.extend_from_slice(&(bytes.len() as u32).to_ne_bytes());
-            saved.extend_from_slice(bytes);
+            saved.lengths.push(bytes.len() as u32);
+            saved.values.extend_from_slice(bytes);
         }
+        saved.is_something = true;
     }
 
     /// Whether `element` has there what was saved.
     #[inline]
-    pub fn matches(&self, element: &Element, saved: &[u8]) -> bool {
-        let mut rest = saved;
-        let mut next_is = |bytes: &[u8]| match rest.split_at_checked(bytes.len()) {
-            Some((head, tail)) if head == bytes => {
-                rest = tail;
-                true
-            }
-            _ => false,
-        };
-        self.fixed
-            .iter()
-            .all(|(offset, len)| next_is(element.fixed(*offset, *len)))
-            && self.slots.iter().all(|slot| {
-                let bytes = element.slot(*slot);
-                next_is(&(bytes.len() as u32).to_ne_bytes()) && next_is(bytes)
-            })
-            && rest.is_empty()
+    pub fn matches(&self, element: &Element, saved: &Saved) -> bool {
+        if !saved.is_something {
+            return false;
+        }
+        let mut rest = saved.fixed.as_slice();
+        let fixed = self.fixed.iter().all(|(offset, len)| {
+            let Some((head, tail)) = rest.split_at_checked(*len as usize) else {
+                return false;
+            };
+            rest = tail;
+            head == element.fixed(*offset, *len)
+        });
+        fixed && self.slots_match(element, saved)
     }
+
+    /// Values that were written one after the other lie side by side, and are compared at once.
+    #[inline]
+    fn slots_match(&self, element: &Element, saved: &Saved) -> bool {
+        let mut rest = saved.values.as_slice();
+        let mut run = (0, 0);
+        let mut run_matches = |(start, end): (u32, u32)| {
+            let Some((head, tail)) = rest.split_at_checked((end - start) as usize) else {
+                return false;
+            };
+            rest = tail;
+            head == element.between(start, end)
+        };
+        for (slot, length) in self.slots.iter().zip(&saved.lengths) {
+            let (start, end) = element.span(*slot);
+            if end - start != *length {
+                return false;
+            }
+            if start == run.1 {
+                run.1 = end;
+            } else if start < end {
+                if !run_matches(run) {
+                    return false;
+                }
+                run = (start, end);
+            }
+        }
+        run_matches(run)
+    }
+}
+
+/// What a footprint has saved of an element.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    fixed: Vec<u8>,
+    lengths: Vec<u32>,
+    values: Vec<u8>,
+    is_something: bool,
 }

@@ -7,6 +7,7 @@ use super::element::Element;
 use super::emitter::Emitter;
 use super::gate::{Gate, Verdict};
 use super::loss::LossPlace;
+use super::packing::Packing;
 use super::tap::Tap;
 use crate::Result;
 
@@ -20,6 +21,7 @@ pub struct Inlet {
     emitter: Emitter,
     gate: Option<Box<dyn Gate>>,
     tap: Option<Box<dyn Tap>>,
+    packing: Option<Packing>,
     events: u64,
     failed: u64,
     accounted: Accounted,
@@ -56,9 +58,17 @@ impl Inlet {
             emitter,
             gate,
             tap,
+            packing: None,
             events: 0,
             failed: 0,
         }
+    }
+
+    /// What arrives in batches are packed elements, if there is a packing, and no records of the kernel's.
+    #[must_use]
+    pub fn unpacking(mut self, packing: Option<Packing>) -> Self {
+        self.packing = packing;
+        self
     }
 
     /// Takes it apart, for another inlet to go on.
@@ -100,19 +110,34 @@ impl Inlet {
         self.emit(record);
     }
 
-    /// Records of an array data source arrived, which belong together.
+    /// Records of an array data source arrived, which belong together, and everything is known about whose they are.
     pub fn batch<'r>(&mut self, records: impl Iterator<Item = &'r [u8]>) {
         let mut count = 0;
         for record in records {
-            match self.elements.get_mut(count) {
-                Some(element) => element.reset(self.emitter.layout(), record),
-                None => {
-                    let mut element = self.emitter.element();
-                    element.reset(self.emitter.layout(), record);
-                    self.elements.push(element);
-                }
+            let verdict = match &mut self.gate {
+                Some(gate) => gate.admit(record),
+                None => Verdict::Pass,
+            };
+            if verdict == Verdict::Pass {
+                add(
+                    &self.emitter,
+                    self.packing.as_ref(),
+                    &mut self.elements,
+                    &mut count,
+                    record,
+                );
             }
-            count += 1;
+        }
+        if let Some(gate) = &mut self.gate {
+            gate.release(true, &mut |record| {
+                add(
+                    &self.emitter,
+                    self.packing.as_ref(),
+                    &mut self.elements,
+                    &mut count,
+                    record,
+                );
+            });
         }
         self.elements.truncate(count);
         self.events += count as u64;
@@ -191,5 +216,23 @@ impl Inlet {
             self.emitter.lose(place, new)?;
         }
         Ok(())
+    }
+}
+
+/// Makes a record, or what was packed, the element after the first `count` ones.
+fn add(emitter: &Emitter, packing: Option<&Packing>, elements: &mut Vec<Element>, count: &mut usize, record: &[u8]) {
+    if elements.len() == *count {
+        elements.push(emitter.element());
+    }
+    let Some(element) = elements.get_mut(*count) else {
+        return;
+    };
+    *count += 1;
+    match packing {
+        None => element.reset(emitter.layout(), record),
+        Some(packing) => {
+            element.reset(emitter.layout(), &[]);
+            packing.unpack(record, element);
+        }
     }
 }

@@ -246,7 +246,7 @@ impl DataSource {
                 return Err(Error::invalid(format!("invalid parent for field {:?}", member.name)));
             }
         }
-        let base = self.layout.add_fixed(size);
+        let base = self.layout.add_struct(size);
         let payload = self.next_payload();
         let first = self.fields.len();
         for member in members {

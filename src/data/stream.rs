@@ -7,6 +7,7 @@ use super::emitter::Emitter;
 use super::field::FieldId;
 use super::gate::Gate;
 use super::loss::Losses;
+use super::packing::Packing;
 use super::pipeline::Pipeline;
 use super::rest::Rest;
 use super::source::DataSource;
@@ -28,6 +29,8 @@ pub struct Stream {
     pub record: RecordIds,
     /// What becomes of the bytes behind the struct of a record; they are left out if nothing is said.
     pub rest: Option<Rest>,
+    /// The fields of which elements are made, if they are made of no record.
+    pub packing: Option<Packing>,
     /// Counts what does not arrive.
     pub losses: Arc<Losses>,
 }
@@ -61,6 +64,7 @@ impl Stream {
             tap: None,
             record: RecordIds::default(),
             rest: None,
+            packing: None,
             losses: Arc::default(),
         }
     }

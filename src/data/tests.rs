@@ -269,7 +269,7 @@ fn footprints_tell_sameness() {
     let of = |name: &str| ds.field(name).unwrap().any();
     let footprint = Footprint::of(&[of("a"), of("b"), of("text")]);
     let mut element = Element::new(ds.layout());
-    let mut saved = Vec::new();
+    let mut saved = Saved::default();
     assert!(!footprint.matches(&element, &saved), "nothing was saved yet");
     ds.accessor(text).write(&mut element, |out| out.extend_from_slice(b"x"));
     footprint.save(&element, &mut saved);
@@ -282,6 +282,43 @@ fn footprints_tell_sameness() {
     ds.accessor(text)
         .write(&mut element, |out| out.extend_from_slice(b"xy"));
     assert!(!footprint.matches(&element, &saved));
+}
+
+#[test]
+fn footprints_compare_values_wherever_they_lie() {
+    let mut ds = source();
+    let ids = ["a", "b", "c", "d"].map(|name| ds.add_field(NewField::new(name, Scalar::String)).unwrap());
+    let of = ids.map(|id| ds.accessor(id));
+    let footprint = Footprint::of(&of);
+    // The order in which they are written is no part of it.
+    let element = |order: [usize; 4], values: [&[u8]; 4]| {
+        let mut element = Element::new(ds.layout());
+        for index in order {
+            if !values[index].is_empty() {
+                of[index].set(&mut element, values[index]).unwrap();
+            }
+        }
+        element
+    };
+    let values: [&[u8]; 4] = [b"one", b"", b"three", b"x"];
+    let mut saved = Saved::default();
+    footprint.save(&element([0, 1, 2, 3], values), &mut saved);
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+        assert!(footprint.matches(&element(order, values), &saved), "{order:?}");
+        // The same bytes, cut elsewhere, and other bytes of the same lengths.
+        for other in [
+            [&b"on"[..], b"e", b"three", b"x"],
+            [b"one", b"t", b"hree", b"x"],
+            [b"one", b"", b"three", b"y"],
+            [b"two", b"", b"three", b"x"],
+            [b"one", b"", b"three", b""],
+        ] {
+            assert!(
+                !footprint.matches(&element(order, other), &saved),
+                "{order:?} {other:?}"
+            );
+        }
+    }
 }
 
 #[test]

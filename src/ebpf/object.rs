@@ -204,12 +204,6 @@ impl EbpfObject {
         &self.sources.maps
     }
 
-    /// The indices of the streams that are arrays.
-    pub fn arrays(&self) -> impl Iterator<Item = usize> {
-        let iterators = self.sources.iterators.iter().map(|source| source.stream);
-        iterators.chain(self.sources.maps.iter().map(|source| source.stream))
-    }
-
     /// Whether there are programs that see one network namespace at a time.
     pub fn visits_network_namespaces(&self) -> bool {
         self.programs
@@ -217,7 +211,7 @@ impl EbpfObject {
             .any(|program| matches!(program.target, Section::Iter { kind } if kind.is_per_network_namespace()))
     }
 
-    /// What is needed to understand the records of the tracers, in the order of their streams.
+    /// What is needed to understand the records of all data sources, in the order of their streams.
     pub fn schemas(&self) -> &[SourceSchema] {
         &self.sources.schemas
     }
@@ -298,6 +292,7 @@ fn fetch_params(has_maps: bool) -> impl Iterator<Item = Param> {
                 title: "Map fetch count".to_owned(),
                 ..Param::new(FETCH_COUNT)
                     .type_hint(TypeHint::PlainInt)
+                    .per_data_source()
                     .default_value("0")
                     .description("number of map fetch cycles - use 0 for unlimited")
                     .tag("group:Data Collection")

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use super::fields::EnumValues;
 use super::kernel_stacks::KernelStackTexts;
-use crate::data::{
-    Container, DataSource, FieldId, Flow, NewField, RecordIds, Rest, Scalar, SourceType, StaticField, Stream,
-};
+use crate::data::{DataSource, FieldId, Flow, NewField, RecordIds, Rest, Scalar, SourceType, StaticField, Stream};
 use crate::metadata::SourceSettings;
 use crate::metadata::config::Config;
 use crate::operators::StackMaps;
@@ -22,9 +20,16 @@ pub struct SourceSchema {
     pub name: String,
     /// Whether its elements come one by one or in batches.
     pub source_type: SourceType,
-    /// Size in bytes of the struct that a record begins with.
+    /// The structs that a record begins with, back to back: one, or of a map a key and its value.
+    pub structs: Vec<StructSchema>,
+}
+
+/// One struct of a record.
+#[derive(Clone, Debug, Default)]
+pub struct StructSchema {
+    /// Its size in bytes.
     pub size: u32,
-    /// The struct's members, parents before children.
+    /// Its members, parents before children.
     pub fields: Vec<StaticField>,
     /// The enums among them: index in `fields`, and the names of the values.
     pub enums: Vec<(usize, EnumValues)>,
@@ -59,29 +64,26 @@ impl SourceSchema {
     /// # Errors
     ///
     /// Members outside of the struct, names that are there twice.
-    pub fn register(&self, config: &Arc<Config>, streams: &mut Vec<Stream>, texts: &mut Texts) -> Result<Container> {
+    pub fn register(&self, config: &Arc<Config>, streams: &mut Vec<Stream>, texts: &mut Texts) -> Result<()> {
         let settings = SourceSettings::new(config, &self.name);
         let mut source = DataSource::new(&self.name, self.source_type, Some(settings));
-        let first = source.len();
-        let container = source.add_static_fields(self.size, &self.fields)?;
-        let find = |tag: &str| {
-            source
-                .with_tag(tag)
-                .next()
-                .map(|(_, field)| (field.offset(), field.size()))
-        };
-        let record = RecordIds {
-            mntns: find("type:gadget_mntns_id"),
-            timestamp: find("type:gadget_timestamp")
-                .filter(|(_, size)| *size == 8)
-                .map(|(offset, _)| offset),
-        };
+        let mut record = RecordIds::default();
+        let mut enums = Vec::new();
+        let mut base = 0;
+        for part in &self.structs {
+            let first = source.len();
+            let container = source.add_static_fields(part.size, &part.fields)?;
+            record = part.ids(&source, first, base, record);
+            enums.extend(part.enums.iter().map(|(index, values)| (first + index, values)));
+            base += container.size();
+        }
         let rest = self.rest(&mut source)?;
-        for (index, values) in &self.enums {
-            let Some(field) = source.fields().nth(first + index).map(|(id, _)| id) else {
-                continue;
-            };
-            texts.add_enum(&mut source, streams.len(), field, values)?;
+        // After all members: of a name that both structs have the member gets it.
+        for (index, values) in enums {
+            let field = source.fields().nth(index).map(|(id, _)| id);
+            if let Some(field) = field {
+                texts.add_enum(&mut source, streams.len(), field, values)?;
+            }
         }
         texts.add_kernel_stacks(&mut source, streams.len())?;
         streams.push(Stream {
@@ -89,7 +91,7 @@ impl SourceSchema {
             rest,
             ..Stream::new(source)
         });
-        Ok(container)
+        Ok(())
     }
 
     /// Adds the field of trailing data that annotations ask for. Elements of arrays have none.
@@ -114,10 +116,36 @@ impl SourceSchema {
         };
         let field = source.add_field(NewField::new(name, Scalar::Bytes))?;
         Ok(Some(Rest {
-            size: self.size as usize,
+            size: self.record_size(),
             field: source.accessor(field),
             len: len.map(|len| source.accessor(len)),
         }))
+    }
+
+    /// Size in bytes of the structs together.
+    pub fn record_size(&self) -> usize {
+        self.structs.iter().map(|part| part.size as usize).sum()
+    }
+}
+
+impl StructSchema {
+    /// Finds the ids that `known` lacks among the fields of `source` from `first` on, those of this struct, which begins `base` bytes after
+    /// the beginning of a record.
+    fn ids(&self, source: &DataSource, first: usize, base: usize, known: RecordIds) -> RecordIds {
+        let find = |tag: &str| {
+            source
+                .with_tag(tag)
+                .find(|(id, _)| id.index() >= first)
+                .map(|(_, field)| (base + field.offset(), field.size()))
+        };
+        RecordIds {
+            mntns: known.mntns.or_else(|| find("type:gadget_mntns_id")),
+            timestamp: known.timestamp.or_else(|| {
+                find("type:gadget_timestamp")
+                    .filter(|(_, size)| *size == 8)
+                    .map(|(offset, _)| offset)
+            }),
+        }
     }
 }
 

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use super::btf::{Btf, BtfKind, KernelBtf, TypeId};
 use super::fetch::schedule::{DEFAULT_MAP_INTERVAL, MapFetches, Schedule};
 use super::fields::{EnumValues, StructFields, struct_fields, struct_fields_of};
-use super::markers::{Declared, MapIterator};
-use super::schema::{SourceSchema, Texts};
-use crate::data::{Container, DataSource, RecordIds, SourceType, Stream};
-use crate::metadata::SourceSettings;
+use super::markers::Declared;
+use super::schema::{SourceSchema, StructSchema, Texts};
+use crate::data::{SourceType, Stream};
 use crate::metadata::config::Config;
 use crate::{Error, Result};
 
@@ -20,8 +19,6 @@ pub struct TracerSource {
     pub map: String,
     /// Index of the stream.
     pub stream: usize,
-    /// The struct that an event begins with.
-    pub container: Container,
 }
 
 /// An iterator, registered as a data source.
@@ -54,7 +51,7 @@ pub(super) struct Sources {
     pub(super) tracers: Vec<TracerSource>,
     pub(super) iterators: Vec<IteratorSource>,
     pub(super) maps: Vec<MapSource>,
-    /// Those of the tracers.
+    /// Those of all, in the order of their streams.
     pub(super) schemas: Vec<SourceSchema>,
     pub(super) texts: Texts,
 }
@@ -107,6 +104,13 @@ enum Record {
 }
 
 impl Record {
+    fn into_structs(self) -> Vec<StructFields> {
+        match self {
+            Self::One(fields) => vec![fields],
+            Self::KeyAndValue(key, value) => vec![key, value],
+        }
+    }
+
     fn of(btf: &Btf<'_>, declared: &Declared) -> Result<Self> {
         let structure = |id: TypeId| match btf.get(id).filter(|t| t.kind == BtfKind::Struct) {
             Some(t) => struct_fields_of(btf, &t),
@@ -160,37 +164,45 @@ struct Registration<'r> {
 impl Registration<'_> {
     fn add(&mut self, declared: &Declared, record: Record) -> Result<()> {
         let stream = self.streams.len();
-        match (declared, record) {
-            (Declared::Tracer(tracer), Record::One(fields)) => {
-                let schema = self.schema(&tracer.name, SourceType::Single, fields);
-                self.sources.tracers.push(TracerSource {
-                    map: tracer.map.clone(),
-                    stream,
-                    container: schema.register(self.config, self.streams, &mut self.sources.texts)?,
-                });
-                self.sources.schemas.push(schema);
-            }
-            (Declared::Iterator(iterator), Record::One(fields)) => {
-                let schema = self.schema(&iterator.name, SourceType::Array, fields);
-                let container = schema.register(self.config, self.streams, &mut self.sources.texts)?;
-                self.sources.iterators.push(IteratorSource {
-                    stream,
-                    programs: iterator.programs.clone(),
-                    record_size: container.size(),
-                    schedule: Schedule::of_iterator(&mut self.streams[stream].source)?,
-                });
-            }
-            (Declared::MapIterator(iterator), Record::KeyAndValue(key, value)) => self.map(iterator, &key, &value)?,
-            _ => {}
+        let (name, source_type) = match declared {
+            Declared::Tracer(tracer) => (&tracer.name, SourceType::Single),
+            Declared::Iterator(iterator) => (&iterator.name, SourceType::Array),
+            Declared::MapIterator(iterator) => (&iterator.name, SourceType::Array),
+        };
+        let schema = SourceSchema {
+            name: name.clone(),
+            source_type,
+            structs: record
+                .into_structs()
+                .into_iter()
+                .map(|fields| self.schema(fields))
+                .collect(),
+        };
+        schema.register(self.config, self.streams, &mut self.sources.texts)?;
+        match declared {
+            Declared::Tracer(tracer) => self.sources.tracers.push(TracerSource {
+                map: tracer.map.clone(),
+                stream,
+            }),
+            Declared::Iterator(iterator) => self.sources.iterators.push(IteratorSource {
+                stream,
+                programs: iterator.programs.clone(),
+                record_size: schema.record_size(),
+                schedule: Schedule::of_iterator(&mut self.streams[stream].source)?,
+            }),
+            Declared::MapIterator(iterator) => self.sources.maps.push(MapSource {
+                stream,
+                map: iterator.map.clone(),
+                schedule: Schedule::default(),
+            }),
         }
+        self.sources.schemas.push(schema);
         Ok(())
     }
 
-    fn schema(&self, name: &str, source_type: SourceType, fields: StructFields) -> SourceSchema {
+    fn schema(&self, fields: StructFields) -> StructSchema {
         let enums = fields.enums.iter();
-        SourceSchema {
-            name: name.to_owned(),
-            source_type,
+        StructSchema {
             size: fields.size,
             enums: enums
                 .filter_map(|(index, id)| Some((*index, self.enums.get(id)?.clone())))
@@ -198,58 +210,4 @@ impl Registration<'_> {
             fields: fields.fields,
         }
     }
-
-    fn map(&mut self, iterator: &MapIterator, key: &StructFields, value: &StructFields) -> Result<()> {
-        let settings = SourceSettings::new(self.config, &iterator.name);
-        let mut source = DataSource::new(&iterator.name, SourceType::Array, Some(settings));
-        let stream = self.streams.len();
-        let (container, record) = add_struct(&mut source, key, RecordIds::default(), 0)?;
-        let first_of_value = source.len();
-        let (_, record) = add_struct(&mut source, value, record, container.size())?;
-        let of_key = key.enums.iter().map(|(index, id)| (*index, id));
-        let of_value = value.enums.iter().map(|(index, id)| (first_of_value + index, id));
-        for (index, id) in of_key.chain(of_value) {
-            let field = source.fields().nth(index).map(|(id, _)| id);
-            if let (Some(field), Some(values)) = (field, self.enums.get(id)) {
-                self.sources.texts.add_enum(&mut source, stream, field, values)?;
-            }
-        }
-        self.sources.texts.add_kernel_stacks(&mut source, stream)?;
-        self.sources.maps.push(MapSource {
-            stream,
-            map: iterator.map.clone(),
-            schedule: Schedule::default(),
-        });
-        self.streams.push(Stream {
-            record,
-            ..Stream::new(source)
-        });
-        Ok(())
-    }
-}
-
-/// Adds a struct that begins `base` bytes after the beginning of a record, and finds in it the ids that `known` lacks.
-fn add_struct(
-    source: &mut DataSource,
-    fields: &StructFields,
-    known: RecordIds,
-    base: usize,
-) -> Result<(Container, RecordIds)> {
-    let first = source.len();
-    let container = source.add_static_fields(fields.size, &fields.fields)?;
-    let find = |tag: &str| {
-        source
-            .with_tag(tag)
-            .find(|(id, _)| id.index() >= first)
-            .map(|(_, field)| (base + field.offset(), field.size()))
-    };
-    let record = RecordIds {
-        mntns: known.mntns.or_else(|| find("type:gadget_mntns_id")),
-        timestamp: known.timestamp.or_else(|| {
-            find("type:gadget_timestamp")
-                .filter(|(_, size)| *size == 8)
-                .map(|(offset, _)| offset)
-        }),
-    };
-    Ok((container, record))
 }

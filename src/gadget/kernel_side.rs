@@ -334,6 +334,7 @@ fn start_fetcher(
         schedule,
         emitter: stream.emitter(),
         gate: stream.gate.take(),
+        tap: stream.tap.take(),
         stop: stop.clone(),
     })
 }

@@ -224,11 +224,11 @@ impl<'i> GadgetBuilder<'i> {
         };
         let visits_netns = object.as_ref().is_some_and(EbpfObject::visits_network_namespaces);
         let mut instances: Vec<Box<dyn Instance>> = Vec::new();
+        let processes = Processes::instantiate(&mut context, &host_files)?;
+        instances.extend(processes.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let cgroups = Cgroups::instantiate(&mut context, &host_files)?;
+        instances.extend(cgroups.map(|instance| Box::new(instance) as Box<dyn Instance>));
         if player.is_none() {
-            let processes = Processes::instantiate(&mut context, &host_files)?;
-            instances.extend(processes.map(|instance| Box::new(instance) as Box<dyn Instance>));
-            let cgroups = Cgroups::instantiate(&mut context, &host_files)?;
-            instances.extend(cgroups.map(|instance| Box::new(instance) as Box<dyn Instance>));
             let statistics = Statistics::instantiate(&mut context, &host_files)?;
             instances.extend(statistics.map(|instance| Box::new(instance) as Box<dyn Instance>));
         }
@@ -329,18 +329,30 @@ impl Gadget {
         Ok(())
     }
 
-    /// All parameters with their prefixes and defaults: the gadget's custom ones, the object's, then the operators' in the order of their priority.
+    /// All parameters with their prefixes: the gadget's custom ones, the object's, then the operators' in the order of their priority. Their
+    /// defaults are those that the gadget's author [advertises](Self::advertise).
     pub fn params(&self) -> Vec<Param> {
-        let object = self.object.iter().flat_map(EbpfObject::params);
-        let instances = self.instances.iter().flat_map(|instance| instance.params());
-        let custom = self.custom.params.params().cloned();
-        let mut params: Vec<Param> = custom.chain(object).chain(instances).collect();
-        for param in &mut params {
+        let mut params = self.declared_params();
+        self.advertise(&mut params);
+        params
+    }
+
+    /// Gives those of `params` that `paramDefaults` in the metadata names the default that it says. That is what whoever asks the user
+    /// begins with; who sends no value gets what the parameter's owner has declared.
+    pub fn advertise(&self, params: &mut [Param]) {
+        for param in params {
             if let Some(default) = self.defaults.get_str(&param.full_name().to_lowercase()) {
                 param.default = default.into_owned();
             }
         }
-        params
+    }
+
+    /// All parameters with the defaults that count where nobody gives a value.
+    fn declared_params(&self) -> Vec<Param> {
+        let object = self.object.iter().flat_map(EbpfObject::params);
+        let instances = self.instances.iter().flat_map(|instance| instance.params());
+        let custom = self.custom.params.params().cloned();
+        custom.chain(object).chain(instances).collect()
     }
 
     /// Sets a parameter by its full name, its key or its alternative key.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Origin;
 use crate::containers::{Collection, HostNamespaces};
-use crate::data::Losses;
+use crate::data::{Inlet, Stream};
 use crate::ebpf::object::EbpfObject;
 use crate::ebpf::schema::Texts;
 use crate::metadata::config::Config;
@@ -55,6 +55,7 @@ impl Player {
         let mut texts = Texts::default();
         let mut register = || -> Result<()> {
             context.host = head.host.facts()?;
+            context.replayed = true;
             for schema in head.schemas()? {
                 schema.register(config, &mut context.streams, &mut texts)?;
             }
@@ -85,6 +86,31 @@ impl Player {
     }
 }
 
+/// The stream of one of a recording's data sources.
+fn stream_of(streams: &[Stream], source: &SourceHead) -> Option<usize> {
+    streams.iter().position(|stream| stream.source.name() == source.name)
+}
+
+/// Where the records of each of the recording's data sources arrive.
+///
+/// # Errors
+///
+/// The gadget has no such data source: its elements are an operator's, which the metadata does not ask for.
+pub(super) fn inlets(head: &Head, streams: &mut [Stream]) -> Result<Vec<Inlet>> {
+    let inlet = |source: &SourceHead| match stream_of(streams, source) {
+        Some(index) => {
+            let stream = &mut streams[index];
+            let packing = stream.packing.take().filter(|_| source.packed);
+            Ok(Inlet::new(stream.emitter(), stream.gate.take(), None).unpacking(packing))
+        }
+        None => Err(Error::invalid(format!(
+            "reading the recording: its gadget has no data source {:?}",
+            source.name
+        ))),
+    };
+    head.sources.iter().map(inlet).collect()
+}
+
 /// A recording that is being made.
 #[derive(Debug)]
 pub(super) struct ActiveRecording {
@@ -93,7 +119,7 @@ pub(super) struct ActiveRecording {
 }
 
 impl ActiveRecording {
-    /// Begins to record the events of the data sources of `object`, whose streams are the first ones.
+    /// Begins to record what the data sources of `object`, and of operators that produce by themselves, get.
     pub(super) fn begin(
         file: RecordFile,
         about: About,
@@ -102,15 +128,17 @@ impl ActiveRecording {
         containers: &ContainerSource,
         context: &mut Context,
     ) -> Result<Self> {
-        if let Some(array) = object.and_then(|object| object.arrays().next()) {
-            let name = context.streams[array].source.name();
-            return Err(Error::unsupported(format!(
-                "flag --record: data source {name:?} is an array, and only single events can be recorded so far"
-            )));
+        let mut sources: Vec<SourceHead> = object
+            .iter()
+            .flat_map(|object| object.schemas().iter().map(SourceHead::of))
+            .collect();
+        let packed = context.streams.iter().filter(|stream| stream.packing.is_some());
+        sources.extend(packed.map(|stream| SourceHead::packed(&stream.source)));
+        if sources.is_empty() {
+            return Err(Error::unsupported(
+                "flag --record: this gadget has no data source whose events come from the kernel",
+            ));
         }
-        let object = object.filter(|object| !object.schemas().is_empty()).ok_or_else(|| {
-            Error::unsupported("flag --record: this gadget has no data source whose events come from the kernel")
-        })?;
         let (collection, without_containers) = match containers {
             ContainerSource::Collection(collection) => (Some(Arc::clone(collection)), None),
             ContainerSource::Recorded(_) => return Err(Error::unsupported("a recording cannot be recorded")),
@@ -122,36 +150,43 @@ impl ActiveRecording {
             .map_or_else(HostNamespaces::default, |collection| collection.host());
         let metadata = String::from_utf8(about.metadata)
             .map_err(|_| Error::unsupported("flag --record: gadget.yaml is not valid UTF-8"))?;
-        let kernel_params = object.params().into_iter().map(|param| KernelParam {
-            value: values.get(&param.full_name()).unwrap_or(&param.default).to_owned(),
-            is_bool: param.type_hint == TypeHint::Bool,
-            key: param.key,
-            alias: param.alias,
-        });
+        let kernel_params = object
+            .iter()
+            .flat_map(|object| object.params())
+            .map(|param| KernelParam {
+                value: values.get(&param.full_name()).unwrap_or(&param.default).to_owned(),
+                is_bool: param.type_hint == TypeHint::Bool,
+                key: param.key,
+                alias: param.alias,
+            });
         let head = Head {
             recorder: env!("CARGO_PKG_VERSION").to_owned(),
             image: about.image,
             digest: about.digest,
             metadata,
             annotations: about.annotations,
-            sources: object.schemas().iter().map(SourceHead::of).collect(),
+            sources,
             params: values
                 .iter()
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
             kernel_params: kernel_params.collect(),
-            filters_mntns: object.filters_mntns(),
+            filters_mntns: object.is_some_and(EbpfObject::filters_mntns),
             without_containers,
             host: HostHead {
                 own_pid: context.own_pid,
                 ..HostHead::of(&mut context.host, namespaces, &names)?
             },
         };
-        let streams = &mut context.streams[..head.sources.len()];
-        let losses: Vec<Arc<Losses>> = streams.iter().map(|stream| Arc::clone(&stream.losses)).collect();
-        let recorder = file.begin(&head, names, losses, context.stop.clone())?;
-        for (index, stream) in streams.iter_mut().enumerate() {
-            stream.tap = Some(recorder.tap(index as u16));
+        let streams: Vec<usize> = head
+            .sources
+            .iter()
+            .filter_map(|source| stream_of(&context.streams, source))
+            .collect();
+        let losses = streams.iter().map(|index| Arc::clone(&context.streams[*index].losses));
+        let recorder = file.begin(&head, names, losses.collect(), context.stop.clone())?;
+        for (source, index) in streams.into_iter().enumerate() {
+            context.streams[index].tap = Some(recorder.tap(source as u16));
         }
         if let Some(collection) = &collection {
             collection.journal(recorder.journal());

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::Gadget;
 use super::kernel_side::{KernelSide, ToLoad};
-use super::record::ActiveRecording;
-use crate::data::{Inlet, LossPlace, Losses};
+use super::record::{self, ActiveRecording};
+use crate::data::{LossPlace, Losses};
 use crate::operators::{Context, Explanation, Instance, StackMaps, priority};
 use crate::recording::{Player, Playing, Recorded};
 use crate::stop::StopSignal;
@@ -113,8 +113,8 @@ impl Gadget {
     }
 
     /// Settles what is to be done: the values of all parameters, and which fields are read.
-    fn settle(&mut self) -> Result<()> {
-        let params = self.params();
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let params = self.declared_params();
         self.values.prepare(&params)?;
         self.instances
             .sort_by_key(|instance| (instance.priority(), instance.name()));
@@ -219,11 +219,8 @@ impl Running {
             kernel.attach(context).with_context(in_ebpf)?;
         }
         if let Some(player) = player {
-            // The data sources of a recording are the first ones.
-            let sources = player.recording.head().sources.len();
-            let streams = context.streams.iter_mut().take(sources);
-            let inlets = streams.map(|stream| Inlet::new(stream.emitter(), stream.gate.take(), None));
-            self.playing = Some(player.start(inlets.collect(), &self.stop)?);
+            let inlets = record::inlets(player.recording.head(), &mut context.streams)?;
+            self.playing = Some(player.start(inlets, &self.stop)?);
         }
         Ok(())
     }

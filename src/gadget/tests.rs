@@ -203,7 +203,7 @@ fn all_are_stopped_whatever_fails() {
 
 /// Acceptance check C8 of the data specification.
 #[test]
-fn c8_the_metadata_sets_defaults() {
+fn c8_the_metadata_sets_advertised_defaults() {
     let (mut gadget, _) = with_fakes(&[]);
     gadget.defaults = Config::parse(b"{Operator.Fake.FOO: '123'}").unwrap();
     gadget.add_instance(Fake {
@@ -218,6 +218,13 @@ fn c8_the_metadata_sets_defaults() {
         (foo.full_name().as_str(), foo.default.as_str()),
         ("operator.fake.foo", "123")
     );
+    // Of those that nobody has asked the gadget for, too.
+    let mut others = [Param::new("foo").prefixed("operator.fake")];
+    gadget.advertise(&mut others);
+    assert_eq!(others[0].default, "123");
+    // Who sends no value gets what the operator has declared.
+    gadget.settle().unwrap();
+    assert_eq!(gadget.values.get("operator.fake.foo"), Some("1"));
 }
 
 /// Acceptance check C2 of the data specification.

@@ -40,6 +40,8 @@ pub struct Param {
     pub mandatory: bool,
     /// Words that clients group and hide parameters by: `advanced`, `group:OCI`, `!attach`.
     pub tags: Vec<String>,
+    /// A value may also be several by data source, `ds1:value1,ds2:value2`, each of the hinted type.
+    pub per_data_source: bool,
 }
 
 impl Param {
@@ -105,6 +107,13 @@ impl Param {
         self
     }
 
+    /// Accepts values by data source.
+    #[must_use]
+    pub fn per_data_source(mut self) -> Self {
+        self.per_data_source = true;
+        self
+    }
+
     /// Makes a run without a value an error.
     #[must_use]
     pub fn mandatory(mut self) -> Self {
@@ -136,6 +145,7 @@ impl Param {
             mandatory: said.get_bool("ismandatory"),
             tags: said.strings("tags"),
             prefix: String::new(),
+            per_data_source: false,
         }
     }
 
@@ -149,7 +159,10 @@ impl Param {
         if value.is_empty() && self.mandatory {
             return Err(Error::invalid(format!("expected value for {:?}", self.key)));
         }
-        let checked = if self.possible_values.is_empty() {
+        let checked = if self.per_data_source && value.contains(':') {
+            PerDataSource::strings(value)
+                .and_then(|values| values.iter().try_for_each(|(_, value)| self.type_hint.check(value)))
+        } else if self.possible_values.is_empty() {
             self.type_hint.check(value)
         } else if self.possible_values.iter().any(|possible| possible == value) {
             Ok(())

@@ -270,13 +270,13 @@ impl Instance for Statistics {
             first: None,
             count: 0,
         };
-        let emitter = context.streams[self.stream].emitter();
+        let run = context.stop.clone();
         self.running = Some(Periodic::start(
             "ig-bpfstats",
             schedule,
-            emitter,
+            &mut context.streams[self.stream],
             collector,
-            context.stop.clone(),
+            run,
         )?);
         Ok(())
     }

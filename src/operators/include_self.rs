@@ -1,11 +1,11 @@
 //! What the tracer itself does is not what its user wants to see: events of its own process are left out.
 //!
-//! It is decided by the process id of the record, before anything is spent on the event. Lists of what exists show our process like any
-//! other; only events and what is counted from them are work.
+//! It is decided by the process id of the record, before anything is spent on the event. Lists of what exists leave our process out
+//! like any other work of ours: it is only there to make the list.
 
 use super::{Context, Explanation, Instance, OperatorNote, priority};
 use crate::Result;
-use crate::data::{DataSource, FieldId, Flags, Flow, SourceType};
+use crate::data::{DataSource, FieldId, Flags, Flow};
 
 /// Leaves out the events of the process that [`Context::own_pid`] says.
 #[derive(Debug)]
@@ -24,15 +24,8 @@ impl OwnEvents {
 }
 
 /// The id of the process that the events of `source` are about: the first at the top of the record, be it alone or in a
-/// description of the process. `None` if there is none, or if `source` lists what exists.
+/// description of the process. `None` if there is none.
 fn process_id(source: &DataSource) -> Option<FieldId> {
-    let is_snapshot = source.source_type() == SourceType::Array
-        && source
-            .annotation("fetch-interval")
-            .is_none_or(|interval| matches!(interval, "" | "0" | "0s"));
-    if is_snapshot {
-        return None;
-    }
     let is_top = |parent: Option<FieldId>| match parent {
         None => true,
         Some(parent) => {
@@ -95,7 +88,7 @@ impl Instance for OwnEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Kind, Scalar, StaticField, Stream};
+    use crate::data::{Kind, Scalar, SourceType, StaticField, Stream};
 
     fn member(name: &str, parent: Option<usize>, tag: &str) -> StaticField {
         StaticField {
@@ -132,10 +125,8 @@ mod tests {
         assert_eq!(found(&source(SourceType::Single, &process)), Some("proc.pid"));
         assert_eq!(found(&source(SourceType::Single, &process[4..])), Some("pid"));
         assert_eq!(found(&source(SourceType::Single, &process[..2])), None);
-        let mut periodic = source(SourceType::Array, &process[4..]);
-        assert_eq!(found(&periodic), None, "a list of what exists");
-        periodic.annotate("fetch-interval", "1s");
-        assert_eq!(found(&periodic), Some("pid"));
+        let list = source(SourceType::Array, &process[4..]);
+        assert_eq!(found(&list), Some("pid"), "a list of what exists, too");
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Context {
     pub stack_maps: StackMaps,
     /// The machine that events come from.
     pub host: host::HostFacts,
+    /// Events come from a recording: operators that produce some do not.
+    pub replayed: bool,
 }
 
 /// Lists network namespaces. Clones list the same.

@@ -3,7 +3,7 @@
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::data::{Element, Emitter, LossPlace};
+use crate::data::{Element, Emitter, LossPlace, Packing, Stream, Tap};
 use crate::metadata::config::Config;
 use crate::metadata::duration;
 use crate::stop::StopSignal;
@@ -85,11 +85,11 @@ pub(super) struct Periodic {
 }
 
 impl Periodic {
-    /// Starts to collect. An error of `collector` ends the run of which `run` is the signal.
+    /// Starts to collect for `stream`. An error of `collector` ends the run of which `run` is the signal.
     pub(super) fn start(
         name: &str,
         schedule: Schedule,
-        emitter: Emitter,
+        stream: &mut Stream,
         collector: impl Collector,
         run: StopSignal,
     ) -> Result<Self> {
@@ -97,7 +97,8 @@ impl Periodic {
         let mut work = Work {
             name: name.to_owned(),
             stop: stop.clone(),
-            emitter,
+            emitter: stream.emitter(),
+            copies: stream.tap.take().zip(stream.packing.clone()).map(Copies::new),
             collector,
             elements: Vec::new(),
         };
@@ -136,8 +137,35 @@ struct Work<C> {
     name: String,
     stop: StopSignal,
     emitter: Emitter,
+    copies: Option<Copies>,
     collector: C,
     elements: Vec<Element>,
+}
+
+/// What gets a copy of every batch as it was collected.
+struct Copies {
+    tap: Box<dyn Tap>,
+    packing: Packing,
+    packed: Vec<Vec<u8>>,
+}
+
+impl Copies {
+    fn new((tap, packing): (Box<dyn Tap>, Packing)) -> Self {
+        Self {
+            tap,
+            packing,
+            packed: Vec::new(),
+        }
+    }
+
+    fn hand_over(&mut self, elements: &[Element]) {
+        self.packed.resize_with(elements.len(), Vec::new);
+        for (element, packed) in elements.iter().zip(&mut self.packed) {
+            packed.clear();
+            self.packing.pack(element, packed);
+        }
+        self.tap.batch(&mut self.packed.iter().map(Vec::as_slice));
+    }
 }
 
 impl<C: Collector> Work<C> {
@@ -170,6 +198,9 @@ impl<C: Collector> Work<C> {
             return Ok(false);
         }
         self.collector.collect(&self.emitter, &mut self.elements)?;
+        if let Some(copies) = &mut self.copies {
+            copies.hand_over(&self.elements);
+        }
         let count = self.elements.len() as u64;
         if let Err(error) = self.emitter.emit_array(&mut self.elements) {
             tracing::warn!("{}: {error}", self.name);
@@ -184,7 +215,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::data::{DataSource, Flow, NewField, Scalar, SourceType, Stream};
+    use crate::data::{DataSource, Flow, NewField, Scalar, SourceType};
 
     struct Counter {
         calls: u64,
@@ -222,7 +253,7 @@ mod tests {
             fails_at,
             value,
         };
-        let periodic = Periodic::start("numbers", schedule, stream.emitter(), counter, run.clone()).unwrap();
+        let periodic = Periodic::start("numbers", schedule, &mut stream, counter, run.clone()).unwrap();
         (periodic, receiver)
     }
 

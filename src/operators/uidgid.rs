@@ -10,7 +10,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use nix::time::{ClockId, clock_gettime};
@@ -22,6 +22,8 @@ use crate::output::number;
 use crate::{Error, Result};
 
 const MILLISECOND: i64 = 1_000_000;
+/// In place of a time: it is to be looked at.
+const PAUSED: i64 = i64::MIN;
 /// How long after a look at the files a known name is used without another.
 const FRESH: i64 = 1000 * MILLISECOND;
 /// The same for an id without a name.
@@ -514,8 +516,20 @@ impl Instance for UidGidResolver {
                     continue;
                 }
                 let mut resolver = Resolver::of(what, context);
-                context.streams[index].pipeline.subscribe(priority, move |element| {
-                    let now = now();
+                // Between two pauses no time passes that would matter, and asking for it costs more than a name.
+                let time = Arc::new(AtomicI64::new(PAUSED));
+                let paused = Arc::clone(&time);
+                let pipeline = &mut context.streams[index].pipeline;
+                pipeline.on_flush(move || {
+                    paused.store(PAUSED, Ordering::Relaxed);
+                    Ok(())
+                });
+                pipeline.subscribe(priority, move |element| {
+                    let mut now = time.load(Ordering::Relaxed);
+                    if now == PAUSED {
+                        now = self::now();
+                        time.store(now, Ordering::Relaxed);
+                    }
                     for (id, name) in &jobs {
                         write_name(&mut resolver, id, name, now, element)?;
                     }

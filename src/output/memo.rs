@@ -4,7 +4,7 @@
 //! cheaper than formatting them. A memo that keeps missing pauses, so that mixed events do not pay for it.
 
 use super::plan::Position;
-use crate::data::{Accessor, Element, Footprint};
+use crate::data::{Accessor, Element, Footprint, Saved};
 
 /// After this many misses in a row a memo pauses…
 const PATIENCE: u32 = 8;
@@ -17,7 +17,7 @@ pub(super) struct Memo {
     pub(super) from: Position,
     pub(super) to: Position,
     footprint: Footprint,
-    saved: Vec<u8>,
+    saved: Saved,
     text: Vec<u8>,
     misses: u32,
     pause: u32,
@@ -29,7 +29,7 @@ impl Memo {
             from,
             to,
             footprint: Footprint::of(accessors),
-            saved: Vec::new(),
+            saved: Saved::default(),
             text: Vec::new(),
             misses: 0,
             pause: 0,

@@ -77,10 +77,26 @@ impl<V> Plan<V> {
     ) {
         let mut start = from.text;
         for step in &self.steps[from.step..to.step] {
-            out.extend_from_slice(&self.text[start..step.end]);
+            self.append_text(start, step.end, out);
             start = step.end;
             write(&step.value, out);
         }
-        out.extend_from_slice(&self.text[start..to.text]);
+        self.append_text(start, to.text, out);
+    }
+
+    /// Appends the text between two places. Most of it is short, and a block of fixed size of which the end is then cut off is
+    /// cheaper to append than a piece of any size.
+    #[inline]
+    fn append_text(&self, start: usize, end: usize, out: &mut Vec<u8>) {
+        const BLOCK: usize = 32;
+        let len = end - start;
+        match self.text.get(start..).and_then(|text| text.first_chunk::<BLOCK>()) {
+            Some(block) if len <= BLOCK => {
+                let end = out.len() + len;
+                out.extend_from_slice(block);
+                out.truncate(end);
+            }
+            _ => out.extend_from_slice(&self.text[start..end]),
+        }
     }
 }

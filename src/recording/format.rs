@@ -183,7 +183,7 @@ pub enum Entry<'a> {
     Record(&'a [u8]),
     /// Kind 1: so many records were lost (8 bytes), and where (1 byte: 0 in the kernel's buffer, 1 while recording).
     Loss(LossPlace, u64),
-    /// Kind 2: records of an array data source that belong together, each with its length (4 bytes) before it.
+    /// Kind 2: records of an array data source, or packed elements, that belong together, each with its length (4 bytes) before it.
     Batch(&'a [u8]),
     /// Kind 3: JSON of a [`Change`](crate::containers::journal::Change) of what is known about containers.
     Containers(&'a [u8]),

@@ -6,9 +6,9 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::containers::HostNamespaces;
-use crate::data::{Kind, SourceType, StaticField};
+use crate::data::{DataSource, Kind, SourceType, StaticField};
 use crate::ebpf::fields::EnumValues;
-use crate::ebpf::schema::SourceSchema;
+use crate::ebpf::schema::{SourceSchema, StructSchema};
 use crate::operators::host::{Architecture, HostFacts};
 use crate::operators::uidgid::{NameTables, RecordedNames};
 use crate::{Error, Result};
@@ -84,6 +84,27 @@ pub struct SourceHead {
     /// Upstream's number: 1 for single elements, 2 for arrays.
     pub source_type: u32,
     /// Size in bytes of the struct that a record begins with.
+    pub size: u32,
+    /// Its members, parents before children.
+    pub fields: Vec<FieldHead>,
+    /// The struct that follows it: of a map, whose records are keys and values, the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<StructHead>,
+    /// Its elements are made of no records: an operator fills their fields, and what is recorded are these, packed. All else is in the
+    /// metadata.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub packed: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// The layout of a record's second struct.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StructHead {
+    /// Its size in bytes.
     pub size: u32,
     /// Its members, parents before children.
     pub fields: Vec<FieldHead>,
@@ -245,6 +266,54 @@ impl HostHead {
 impl SourceHead {
     /// Writes a schema down.
     pub(crate) fn of(schema: &SourceSchema) -> Self {
+        let mut structs = schema.structs.iter().map(StructHead::of);
+        let StructHead { size, fields } = structs.next().unwrap_or_default();
+        Self {
+            name: schema.name.clone(),
+            source_type: schema.source_type.to_wire(),
+            size,
+            fields,
+            value: structs.next(),
+            packed: false,
+        }
+    }
+
+    /// Writes down a data source whose elements are packed.
+    pub(crate) fn packed(source: &DataSource) -> Self {
+        Self {
+            name: source.name().to_owned(),
+            source_type: source.source_type().to_wire(),
+            packed: true,
+            ..Self::default()
+        }
+    }
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    ///
+    /// What no object could have declared.
+    pub(crate) fn schema(&self) -> Result<SourceSchema> {
+        let structs = || -> Result<Vec<StructSchema>> {
+            let mut structs = vec![read_struct(self.size, &self.fields)?];
+            if let Some(StructHead { size, fields }) = &self.value {
+                structs.push(read_struct(*size, fields)?);
+            }
+            Ok(structs)
+        };
+        let read = || {
+            Ok(SourceSchema {
+                name: self.name.clone(),
+                source_type: SourceType::from_wire(self.source_type)?,
+                structs: structs()?,
+            })
+        };
+        read().map_err(|error: Error| error.context(format!("data source {:?}", self.name)))
+    }
+}
+
+impl StructHead {
+    fn of(schema: &StructSchema) -> Self {
         let mut fields: Vec<FieldHead> = schema
             .fields
             .iter()
@@ -267,81 +336,63 @@ impl SourceHead {
             }
         }
         Self {
-            name: schema.name.clone(),
-            source_type: schema.source_type.to_wire(),
             size: schema.size,
             fields,
         }
     }
+}
 
-    /// Reads it back.
-    ///
-    /// # Errors
-    ///
-    /// What no object could have declared.
-    pub(crate) fn schema(&self) -> Result<SourceSchema> {
-        self.checked()
-            .map_err(|error| error.context(format!("data source {:?}", self.name)))
+fn read_struct(size: u32, members: &[FieldHead]) -> Result<StructSchema> {
+    if size > MAX_STRUCT || members.len() > MAX_FIELDS {
+        return Err(Error::invalid("it is too large"));
     }
-
-    fn checked(&self) -> Result<SourceSchema> {
-        if self.size > MAX_STRUCT || self.fields.len() > MAX_FIELDS {
-            return Err(Error::invalid("it is too large"));
+    let mut depths: Vec<usize> = Vec::with_capacity(members.len());
+    let mut fields = Vec::with_capacity(members.len());
+    let mut enums = Vec::new();
+    for (index, field) in members.iter().enumerate() {
+        let wrong = |what: &str| Error::invalid(format!("field {:?}: {what}", field.name));
+        let kind = Kind::from_wire(field.kind).ok_or_else(|| wrong("its kind is not known"))?;
+        let depth = match field.parent {
+            None => 0,
+            Some(parent) => {
+                depths
+                    .get(parent)
+                    .ok_or_else(|| wrong("its parent does not precede it"))?
+                    + 1
+            }
+        };
+        if depth > MAX_NESTING || field.name.len() > MAX_NAME {
+            return Err(wrong("its name is too long or its nesting too deep"));
         }
-        let mut depths: Vec<usize> = Vec::with_capacity(self.fields.len());
-        let mut fields = Vec::with_capacity(self.fields.len());
-        let mut enums = Vec::new();
-        for (index, field) in self.fields.iter().enumerate() {
-            let wrong = |what: &str| Error::invalid(format!("field {:?}: {what}", field.name));
-            let kind = Kind::from_wire(field.kind).ok_or_else(|| wrong("its kind is not known"))?;
-            let depth = match field.parent {
-                None => 0,
-                Some(parent) => {
-                    depths
-                        .get(parent)
-                        .ok_or_else(|| wrong("its parent does not precede it"))?
-                        + 1
-                }
-            };
-            if depth > MAX_NESTING || field.name.len() > MAX_NAME {
-                return Err(wrong("its name is too long or its nesting too deep"));
-            }
-            depths.push(depth);
-            let whole = kind.fixed_size().is_none_or(|size| size == field.size as usize);
-            let bits = field.bits.is_some_and(|(shift, width)| {
-                field.size <= 8 && (1..=64).contains(&width) && u32::from(shift) + u32::from(width) <= 64
-            });
-            if !(whole && field.bits.is_none() || bits) {
-                return Err(wrong("its size is not that of its kind"));
-            }
-            if let Some(name) = &field.enum_name {
-                enums.push((
-                    index,
-                    EnumValues {
-                        name: name.clone(),
-                        values: field.enum_values.clone(),
-                    },
-                ));
-            }
-            fields.push(StaticField {
-                name: field.name.clone(),
-                kind,
-                offset: field.offset,
-                size: field.size,
-                bits: field.bits,
-                parent: field.parent,
-                tags: field.tags.clone(),
-                annotations: field.annotations.clone(),
-            });
+        depths.push(depth);
+        let whole = kind.fixed_size().is_none_or(|size| size == field.size as usize);
+        let bits = field.bits.is_some_and(|(shift, width)| {
+            field.size <= 8 && (1..=64).contains(&width) && u32::from(shift) + u32::from(width) <= 64
+        });
+        if !(whole && field.bits.is_none() || bits) {
+            return Err(wrong("its size is not that of its kind"));
         }
-        Ok(SourceSchema {
-            name: self.name.clone(),
-            source_type: SourceType::from_wire(self.source_type)?,
-            size: self.size,
-            fields,
-            enums,
-        })
+        if let Some(name) = &field.enum_name {
+            enums.push((
+                index,
+                EnumValues {
+                    name: name.clone(),
+                    values: field.enum_values.clone(),
+                },
+            ));
+        }
+        fields.push(StaticField {
+            name: field.name.clone(),
+            kind,
+            offset: field.offset,
+            size: field.size,
+            bits: field.bits,
+            parent: field.parent,
+            tags: field.tags.clone(),
+            annotations: field.annotations.clone(),
+        });
     }
+    Ok(StructSchema { size, fields, enums })
 }
 
 impl Head {
@@ -354,8 +405,9 @@ impl Head {
         Ok(head)
     }
 
-    /// The layouts of all data sources.
+    /// The layouts of all data sources that have records.
     pub(crate) fn schemas(&self) -> Result<Vec<SourceSchema>> {
-        self.sources.iter().map(SourceHead::schema).collect()
+        let of_records = self.sources.iter().filter(|source| !source.packed);
+        of_records.map(SourceHead::schema).collect()
     }
 }

@@ -61,7 +61,7 @@ mod writer;
 use std::time::Duration;
 
 pub use format::Entry;
-pub use head::{End, FieldHead, Head, HostHead, KernelParam, NamesHead, SourceHead};
+pub use head::{End, FieldHead, Head, HostHead, KernelParam, NamesHead, SourceHead, StructHead};
 pub use reader::Recording;
 pub(crate) use replay::{Player, Playing};
 pub use writer::{RecordFile, Recorded, Recorder};

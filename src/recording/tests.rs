@@ -42,6 +42,7 @@ fn source(name: &str) -> SourceHead {
         source_type: 1,
         size: 40,
         fields,
+        ..SourceHead::default()
     }
 }
 
@@ -550,15 +551,102 @@ fn arrays_come_back_whole() {
     let mut head = head();
     head.sources[0].source_type = 2;
     let bytes = recorded(&head, |recorder| {
+        recorder.journal()(life(1, 10, Some("web")));
+        recorder.journal()(life(2, 20, Some("db")));
         let mut tap = recorder.tap(0);
-        for batch in [vec![1, 2, 3], vec![], vec![4]] {
-            let records: Vec<Vec<u8>> = batch.into_iter().map(|number| record(10, number)).collect();
+        for batch in [vec![(10, 1), (20, 2), (10, 3)], vec![], vec![(30, 4), (10, 5)]] {
+            let records: Vec<Vec<u8>> = batch.into_iter().map(|(mntns, number)| record(mntns, number)).collect();
             tap.batch(&mut records.iter().map(Vec::as_slice));
         }
     });
-    let (seen, report) = replayed(bytes).unwrap();
-    assert_eq!(numbers(&seen), [1, 2, 3, 4]);
+    let (seen, report) = replayed(bytes.clone()).unwrap();
+    assert_eq!(numbers(&seen), [1, 2, 3, 5], "one is of no container");
     assert_eq!(report.events(), 4);
+    let of = |params: &[(&str, &str)]| numbers(&replayed_with(bytes.clone(), params).unwrap().0);
+    assert_eq!(of(&[("host", "true")]), [1, 2, 3, 4, 5]);
+    assert_eq!(of(&[("containername", "web")]), [1, 3, 5]);
+}
+
+#[test]
+fn records_of_maps_have_a_value_after_their_key() {
+    let mut head = head();
+    let source = &mut head.sources[0];
+    source.source_type = 2;
+    let (key, mut value): (Vec<_>, Vec<_>) = source.fields.drain(..).partition(|field| field.offset < 16);
+    value.iter_mut().for_each(|field| field.offset -= 16);
+    source.fields = key;
+    source.size = 16;
+    source.value = Some(StructHead {
+        size: 24,
+        fields: value,
+    });
+    let bytes = recorded(&head, |recorder| {
+        recorder.journal()(life(1, 10, Some("web")));
+        let records = [record(10, 1), record(20, 2), record(10, 3)];
+        recorder.tap(0).batch(&mut records.iter().map(Vec::as_slice));
+    });
+    let (seen, _) = replayed(bytes).unwrap();
+    assert_eq!(seen, [("web".to_owned(), 1), ("web".to_owned(), 3)]);
+}
+
+#[test]
+fn packed_elements_come_back_as_the_operator_made_them() {
+    let mut head = head();
+    head.metadata = "operator: {process: {emitstats: true, fields: [comm]}}\n".to_owned();
+    head.sources = vec![SourceHead {
+        name: "processes".to_owned(),
+        source_type: 2,
+        packed: true,
+        ..SourceHead::default()
+    }];
+    let packed = |pid: u32, comm: &str, mntns: u64| {
+        let values = [&pid.to_ne_bytes()[..], comm.as_bytes(), &mntns.to_ne_bytes()];
+        values
+            .map(|value| [&(value.len() as u32).to_le_bytes()[..], value].concat())
+            .concat()
+    };
+    let bytes = recorded(&head, |recorder| {
+        recorder.journal()(life(1, 10, Some("web")));
+        let batch = [packed(7, "cat", 10), packed(8, "dog", 20)];
+        recorder.tap(0).batch(&mut batch.iter().map(Vec::as_slice));
+    });
+    let seen = |params: &[(&str, &str)]| {
+        let mut gadget = Gadget::replay(Recording::from_bytes(bytes.clone()).unwrap())
+            .build()
+            .unwrap();
+        params
+            .iter()
+            .for_each(|(name, value)| gadget.set_param(name, value).unwrap());
+        let source = gadget.data_source("processes").unwrap();
+        let comm = source.field("comm").unwrap().str().unwrap();
+        let container = source.field("runtime.containerName").unwrap().str().unwrap();
+        let seen: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+        let into = Arc::clone(&seen);
+        let fields = ["comm", "runtime.containerName"];
+        let see = move |event: &crate::data::Element| {
+            let names = (comm.get(event).into_owned(), container.get(event).into_owned());
+            into.lock().unwrap().push(names);
+        };
+        gadget.subscribe("processes", fields, see).unwrap();
+        let mut running = gadget.start().unwrap();
+        running.wait(None);
+        running.stop().unwrap();
+        std::mem::take(&mut *seen.lock().unwrap())
+    };
+    let names = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    };
+    assert_eq!(seen(&[]), names(&[("cat", "web"), ("dog", "")]));
+    assert_eq!(seen(&[("containername", "web")]), names(&[("cat", "web")]));
+
+    head.metadata = "name: test\n".to_owned();
+    let error = failure(
+        Gadget::replay(Recording::from_bytes(recorded(&head, |_| ())).unwrap())
+            .build()
+            .and_then(Gadget::start)
+            .map(drop),
+    );
+    assert!(error.contains("no data source \"processes\""), "{error}");
 }
 
 #[test]
@@ -621,4 +709,33 @@ fn a_disk_that_fails_ends_the_run() {
         .map(drop)
         .unwrap_err();
     assert!(error.to_string().contains("No space left on device"), "{error}");
+}
+
+/// Trap 33 of the data specification: of what operators hide, metadata shows the inputs of formatters only.
+#[test]
+fn metadata_unhides_only_what_formatters_hide() {
+    let hidden = |said: &str| -> Vec<(String, bool)> {
+        let fields = [
+            "syscall_raw",
+            "uid",
+            "user",
+            "kind_raw",
+            "k8s.podName",
+            "runtime.containerId",
+        ];
+        let lines = fields.map(|name| format!("      {name}: {{annotations: {{columns.hidden: {said}}}}}\n"));
+        let mut head = head();
+        head.metadata = format!("datasources:\n  events:\n    fields:\n{}", lines.concat());
+        let recording = Recording::from_bytes(recorded(&head, |_| ())).unwrap();
+        let gadget = Gadget::replay(recording).build().unwrap();
+        let source = gadget.data_source("events").unwrap();
+        let is_hidden = |name: &str| source.get(source.find(name).unwrap()).is_hidden();
+        fields.map(|name| (name.to_owned(), is_hidden(name))).to_vec()
+    };
+    let shown: Vec<String> = hidden("false")
+        .into_iter()
+        .filter_map(|(name, hidden)| (!hidden).then_some(name))
+        .collect();
+    assert_eq!(shown, ["syscall_raw"]);
+    assert!(hidden("true").iter().all(|(_, hidden)| *hidden));
 }

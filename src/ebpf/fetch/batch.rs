@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::data::{Element, Emitter, Gate, LossPlace, Verdict};
+use crate::data::{Element, Emitter, Gate, LossPlace, Tap, Verdict};
 
 /// How long an array waits for it to become known whose its last records are.
 const FINAL_WAIT: Duration = Duration::from_millis(500);
@@ -17,13 +17,14 @@ pub(super) struct Batch {
     spare: Vec<Element>,
     /// Records of this array so far, those that the gate let through or not.
     records: u64,
+    copies: Option<Copies>,
     /// What the gate had given up when it was looked at last.
     held_lost: u64,
     failed: bool,
 }
 
 impl Batch {
-    pub(super) fn new(emitter: Emitter, gate: Option<Box<dyn Gate>>) -> Self {
+    pub(super) fn new(emitter: Emitter, gate: Option<Box<dyn Gate>>, tap: Option<Box<dyn Tap>>) -> Self {
         Self {
             held_lost: gate.as_ref().map_or(0, |gate| gate.lost()),
             emitter,
@@ -31,6 +32,7 @@ impl Batch {
             elements: Vec::new(),
             spare: Vec::new(),
             records: 0,
+            copies: tap.map(Copies::new),
             failed: false,
         }
     }
@@ -39,14 +41,22 @@ impl Batch {
     pub(super) fn begin(&mut self) {
         self.spare.append(&mut self.elements);
         self.records = 0;
+        if let Some(copies) = &mut self.copies {
+            copies.clear();
+        }
     }
 
     /// Adds a record to the array, unless it belongs to nobody who is asked for.
     pub(super) fn record(&mut self, record: &[u8]) {
         self.records += 1;
-        if let Some(gate) = &mut self.gate
-            && gate.admit(record) != Verdict::Pass
-        {
+        let verdict = match &mut self.gate {
+            Some(gate) => gate.admit(record),
+            None => Verdict::Pass,
+        };
+        if let Some(copies) = &mut self.copies {
+            copies.add(record, verdict == Verdict::Held);
+        }
+        if verdict != Verdict::Pass {
             return;
         }
         add(&self.emitter, &mut self.spare, &mut self.elements, record);
@@ -76,6 +86,9 @@ impl Batch {
     /// Hands the array on, also when it is empty. Returns how many elements it had.
     pub(super) fn emit(&mut self) -> u64 {
         let count = self.elements.len() as u64;
+        if let Some(copies) = &mut self.copies {
+            copies.hand_over();
+        }
         if let Err(error) = self.emitter.emit_array(&mut self.elements) {
             self.lose(LossPlace::Failed, count.max(1));
             if !std::mem::replace(&mut self.failed, true) {
@@ -113,6 +126,45 @@ impl Batch {
         if let Err(error) = self.emitter.lose(place, count) {
             tracing::debug!("telling of lost events: {error}");
         }
+    }
+}
+
+/// Copies of the records of one array. They wait until everything is known about the containers they belong to, so that a replay
+/// knows it before.
+struct Copies {
+    tap: Box<dyn Tap>,
+    records: Vec<u8>,
+    /// Where each ends, and whether the gate held it.
+    ends: Vec<(usize, bool)>,
+}
+
+impl Copies {
+    fn new(tap: Box<dyn Tap>) -> Self {
+        Self {
+            tap,
+            records: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.records.clear();
+        self.ends.clear();
+    }
+
+    fn add(&mut self, record: &[u8], held: bool) {
+        self.records.extend_from_slice(record);
+        self.ends.push((self.records.len(), held));
+    }
+
+    /// Those that were held come last, as in the array.
+    fn hand_over(&mut self) {
+        let of = |wanted: bool| {
+            let starts = std::iter::once(0).chain(self.ends.iter().map(|(end, _)| *end));
+            let records = starts.zip(&self.ends).filter(move |(_, (_, held))| *held == wanted);
+            records.filter_map(|(start, (end, _))| self.records.get(start..*end))
+        };
+        self.tap.batch(&mut of(false).chain(of(true)));
     }
 }
 

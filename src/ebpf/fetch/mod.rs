@@ -21,7 +21,7 @@ use self::batch::Batch;
 pub use self::iterator::{IteratorProgram, IteratorReader};
 pub use self::map::{MapDrain, Method};
 use self::schedule::{Next, Schedule};
-use crate::data::{Emitter, Gate};
+use crate::data::{Emitter, Gate, Tap};
 use crate::stop::StopSignal;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -69,6 +69,8 @@ pub struct FetcherSetup {
     pub emitter: Emitter,
     /// Decides about raw records, if something has to.
     pub gate: Option<Box<dyn Gate>>,
+    /// Gets the raw records of every array, if something wants to.
+    pub tap: Option<Box<dyn Tap>>,
     /// Told when the run cannot go on.
     pub stop: StopSignal,
 }
@@ -205,6 +207,7 @@ fn run(setup: FetcherSetup, shared: &Arc<Shared>) {
         schedule,
         emitter,
         mut gate,
+        tap,
         ..
     } = setup;
     if let Some(gate) = &mut gate {
@@ -217,7 +220,7 @@ fn run(setup: FetcherSetup, shared: &Arc<Shared>) {
     let mut worker = Worker {
         name,
         source,
-        batch: Batch::new(emitter, gate),
+        batch: Batch::new(emitter, gate, tap),
         shared,
         failed: false,
     };

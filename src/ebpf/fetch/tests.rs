@@ -132,6 +132,7 @@ impl Lab {
             schedule,
             emitter: self.stream.emitter(),
             gate,
+            tap: None,
             stop: StopSignal::default(),
         })
         .unwrap()
@@ -302,6 +303,7 @@ fn a_subscriber_that_panics_ends_the_run() {
         schedule: once(),
         emitter: lab.stream.emitter(),
         gate: None,
+        tap: None,
         stop: stop.clone(),
     })
     .unwrap();

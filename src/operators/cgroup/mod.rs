@@ -16,7 +16,7 @@ use super::periodic::{Periodic, Schedule};
 use super::{Context, Explanation, Instance, OperatorNote, Stream, priority};
 use crate::Result;
 use crate::containers::{Host, cgroup};
-use crate::data::{Accessor, DataSource, FieldId, NewField, Scalar, SourceType};
+use crate::data::{Accessor, DataSource, FieldId, NewField, Packing, Scalar, SourceType};
 use crate::metadata::SourceSettings;
 
 const CONFIG: &str = "operator.cgroup";
@@ -31,6 +31,8 @@ pub struct Cgroups {
     host: Host,
     columns: Vec<(FieldId, Accessor, Value)>,
     running: Option<Periodic>,
+    /// Elements come from a recording, and nothing is collected.
+    replayed: bool,
 }
 
 impl Cgroups {
@@ -54,13 +56,17 @@ impl Cgroups {
             columns.push((id, source.accessor(id), value));
         }
         let stream = context.streams.len();
-        context.streams.push(Stream::new(source));
+        context.streams.push(Stream {
+            packing: Some(Packing::of(columns.iter().map(|(_, accessor, _)| *accessor))),
+            ..Stream::new(source)
+        });
         Ok(Some(Self {
             stream,
             schedule,
             host: host.clone(),
             columns,
             running: None,
+            replayed: context.replayed,
         }))
     }
 }
@@ -125,16 +131,20 @@ impl Instance for Cgroups {
     }
 
     fn start(&mut self, context: &mut Context) -> Result<()> {
+        if self.replayed {
+            return Ok(());
+        }
         let Some(stream) = context.streams.get_mut(self.stream) else {
             return Ok(());
         };
-        let wanted = self.columns.iter().filter(|(id, ..)| stream.demand.wants(*id));
+        let all = stream.tap.is_some();
+        let wanted = self.columns.iter().filter(|(id, ..)| all || stream.demand.wants(*id));
         let wanted = wanted.map(|(_, accessor, value)| (*accessor, *value)).collect();
         let throttling = Throttling::new(&self.host, cgroup::mount_point()?, wanted);
         self.running = Some(Periodic::start(
             self.name(),
             self.schedule,
-            stream.emitter(),
+            stream,
             throttling,
             context.stop.clone(),
         )?);

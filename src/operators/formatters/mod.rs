@@ -350,24 +350,48 @@ struct Job {
     work: Work,
     /// For texts that are made from several fields of the element that they are written to.
     scratch: Vec<u8>,
+    /// The number that was formatted last and its text: most events have the flags, modes and results of those before.
+    last: Option<(u64, Vec<u8>)>,
 }
 
 enum Work {
-    Signal,
-    Errno,
-    Syscall(&'static [&'static str]),
+    Number(NumberText),
     Timestamp {
         wall: WallClock,
         /// `None` if only the number is wanted.
         clock: Option<Clock>,
     },
-    Bytes,
-    Duration,
     Address(Layer3),
     Endpoint(Layer4),
+}
+
+/// What the text of a single number is made by.
+enum NumberText {
+    Signal,
+    Errno,
+    Syscall(&'static [&'static str]),
+    Bytes,
+    Duration,
     Protocol,
     FileMode,
     FileFlags,
+}
+
+impl NumberText {
+    /// Appends the text of the number `bits`.
+    fn append(&self, bits: u64, out: &mut Vec<u8>) {
+        match self {
+            NumberText::Signal => signal::append(bits as u32, out),
+            NumberText::Errno if bits == 0 => {}
+            NumberText::Errno => errno::append(bits as u32, out),
+            NumberText::Syscall(table) => syscall::append(table, bits, out),
+            NumberText::Bytes => units::append_bytes(bits, out),
+            NumberText::Duration => units::append_duration(bits as i64, out),
+            NumberText::Protocol => protocol::append(bits, out),
+            NumberText::FileMode => file::append_mode(bits as u32, out),
+            NumberText::FileFlags => file::append_flags(bits as u32, out),
+        }
+    }
 }
 
 impl Job {
@@ -377,21 +401,22 @@ impl Job {
             input: step.input,
             text: step.text,
             scratch: Vec::new(),
+            last: None,
             work: match step.form {
-                Form::Signal => Work::Signal,
-                Form::Errno => Work::Errno,
-                Form::Syscall => Work::Syscall(syscall::table(host.architecture)),
+                Form::Signal => Work::Number(NumberText::Signal),
+                Form::Errno => Work::Number(NumberText::Errno),
+                Form::Syscall => Work::Number(NumberText::Syscall(syscall::table(host.architecture))),
+                Form::Bytes => Work::Number(NumberText::Bytes),
+                Form::Duration => Work::Number(NumberText::Duration),
+                Form::Protocol => Work::Number(NumberText::Protocol),
+                Form::FileMode => Work::Number(NumberText::FileMode),
+                Form::FileFlags => Work::Number(NumberText::FileFlags),
                 Form::Timestamp(layout) => Work::Timestamp {
                     wall,
                     clock: wants_text.then(|| Clock::new(host.zone(), layout.as_deref())),
                 },
-                Form::Bytes => Work::Bytes,
-                Form::Duration => Work::Duration,
                 Form::Address(layer3) => Work::Address(layer3),
                 Form::Endpoint(layer4) => Work::Endpoint(layer4),
-                Form::Protocol => Work::Protocol,
-                Form::FileMode => Work::FileMode,
-                Form::FileFlags => Work::FileFlags,
             },
         }
     }
@@ -401,10 +426,17 @@ impl Job {
         let bits = self.input.bits(element);
         let text = &self.text;
         match &mut self.work {
-            Work::Signal => text.write(element, |out| signal::append(bits as u32, out)),
-            Work::Errno if bits == 0 => {}
-            Work::Errno => text.write(element, |out| errno::append(bits as u32, out)),
-            Work::Syscall(table) => text.write(element, |out| syscall::append(table, bits, out)),
+            Work::Number(number) => {
+                let (last, kept) = self.last.get_or_insert_with(|| (!bits, Vec::new()));
+                if *last != bits {
+                    *last = bits;
+                    kept.clear();
+                    number.append(bits, kept);
+                }
+                if !kept.is_empty() {
+                    text.write(element, |out| out.extend_from_slice(kept));
+                }
+            }
             Work::Timestamp { wall, clock } => {
                 let wall = wall.wall(bits);
                 self.input.set_bits(element, wall as u64);
@@ -412,11 +444,6 @@ impl Job {
                     text.write(element, |out| clock.append(wall, out));
                 }
             }
-            Work::Bytes => text.write(element, |out| units::append_bytes(bits, out)),
-            Work::Duration => text.write(element, |out| units::append_duration(bits as i64, out)),
-            Work::FileMode => text.write(element, |out| file::append_mode(bits as u32, out)),
-            Work::FileFlags => text.write(element, |out| file::append_flags(bits as u32, out)),
-            Work::Protocol => text.write(element, |out| protocol::append(bits, out)),
             Work::Address(layer3) => {
                 self.scratch.clear();
                 layer3.address.append(element, &mut self.scratch)?;

@@ -70,13 +70,7 @@ impl Clock {
             self.turn(second);
         }
         out.extend_from_slice(&self.prefix);
-        let mut digits = [b'0'; 9];
-        let mut rest = nanosecond;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        out.extend_from_slice(&digits);
+        append_nine_digits(nanosecond as u32, out);
         out.extend_from_slice(&self.suffix);
     }
 
@@ -100,6 +94,16 @@ impl Clock {
         );
         super::layout::append_offset(offset.seconds(), true, ":", &mut self.suffix);
     }
+}
+
+/// Appends `number`, which is below 1,000,000,000, with all its digits. Each pair of digits depends on one division only.
+#[inline]
+fn append_nine_digits(number: u32, out: &mut Vec<u8>) {
+    let pair = |number: u32| [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8];
+    let (high, low) = (number / 10_000, number % 10_000);
+    let [[a, b], [c, d], [e, f], [g, h]] = [high / 100, high, low / 100, low].map(|part| pair(part % 100));
+    let first = b'0' + (high / 10_000) as u8;
+    out.extend_from_slice(&[first, a, b, c, d, e, f, g, h]);
 }
 
 #[cfg(test)]
@@ -135,6 +139,26 @@ mod tests {
         assert_eq!(text(&mut india, 0), "1970-01-01T05:30:00.000000000+05:30");
         let mut west = Clock::new(TimeZone::fixed(Offset::from_seconds(-12_600).unwrap()), None);
         assert_eq!(text(&mut west, 0), "1969-12-31T20:30:00.000000000-03:30");
+    }
+
+    #[test]
+    fn all_digits_are_there() {
+        for number in [
+            0,
+            1,
+            9,
+            10,
+            123_456_789,
+            100_000_000,
+            999_999_999,
+            900_000_001,
+            10_000,
+            9_999,
+        ] {
+            let mut out = Vec::new();
+            append_nine_digits(number, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{number:09}"));
+        }
     }
 
     #[test]

@@ -147,13 +147,29 @@ impl LocalManager {
         !self.host && self.selector != Selector::default()
     }
 
-    /// Leaves out elements that are of no selected container, of a stream whose producer is not the kernel side.
+    /// Leaves out elements that are of no selected container, of a stream whose records the gate cannot tell apart.
     fn select(&self, collection: &Arc<Collection>, of: &EnrichedStream, stream: &mut Stream) {
-        if !self.selects() || stream.record.mntns.is_some() {
+        if stream.record.mntns.is_some() {
             return;
         }
-        let Some(mntns) = of.mntns else { return };
-        let (collection, selector, timestamp) = (Arc::clone(collection), self.selector.clone(), of.timestamp);
+        match (of.mntns, of.netns) {
+            (Some(mntns), _) if self.selects() => self.select_by_mntns(collection, mntns, of.timestamp, stream),
+            // The run looked into the network namespaces of the selected containers only.
+            (None, Some(netns)) if !self.host && matches!(self.containers, ContainerSource::Recorded(_)) => {
+                self.select_by_netns(collection, netns, stream);
+            }
+            _ => {}
+        }
+    }
+
+    fn select_by_mntns(
+        &self,
+        collection: &Arc<Collection>,
+        mntns: Accessor,
+        timestamp: Option<Accessor>,
+        stream: &mut Stream,
+    ) {
+        let (collection, selector) = (Arc::clone(collection), self.selector.clone());
         let mut cache = LookupCache::default();
         stream
             .pipeline
@@ -163,6 +179,26 @@ impl LocalManager {
                     Lookup::Container(container) => selector.matches(container),
                     _ => false,
                 };
+                Ok(if selected { Flow::Continue } else { Flow::Discard })
+            });
+    }
+
+    fn select_by_netns(&self, collection: &Arc<Collection>, netns: Accessor, stream: &mut Stream) {
+        let (collection, selector) = (Arc::clone(collection), self.selector.clone());
+        // What was found out about which namespace, and when; most elements share theirs with the one before.
+        let mut last = None;
+        stream
+            .pipeline
+            .subscribe(priority::subscription::CONTAINERS, move |element| {
+                let asked = (netns.bits(element), collection.generation());
+                let selected = match last {
+                    Some((known, selected)) if known == asked => selected,
+                    _ => {
+                        let containers = collection.containers_by_netns(asked.0);
+                        containers.iter().any(|container| selector.matches(container))
+                    }
+                };
+                last = Some((asked, selected));
                 Ok(if selected { Flow::Continue } else { Flow::Discard })
             });
     }

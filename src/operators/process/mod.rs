@@ -17,7 +17,7 @@ use super::periodic::{Periodic, Schedule};
 use super::{Context, Explanation, Instance, OperatorNote, Stream, priority};
 use crate::Result;
 use crate::containers::Host;
-use crate::data::{Accessor, DataSource, FieldId, SourceType};
+use crate::data::{Accessor, DataSource, FieldId, Packing, SourceType};
 use crate::metadata::SourceSettings;
 
 const CONFIG: &str = "operator.process";
@@ -32,6 +32,8 @@ pub struct Processes {
     host: Host,
     columns: Vec<(FieldId, Accessor, Value)>,
     running: Option<Periodic>,
+    /// Elements come from a recording, and nothing is collected.
+    replayed: bool,
 }
 
 impl Processes {
@@ -56,13 +58,17 @@ impl Processes {
             columns.push((id, source.accessor(id), value));
         }
         let stream = context.streams.len();
-        context.streams.push(Stream::new(source));
+        context.streams.push(Stream {
+            packing: Some(Packing::of(columns.iter().map(|(_, accessor, _)| *accessor))),
+            ..Stream::new(source)
+        });
         Ok(Some(Self {
             stream,
             schedule,
             host: host.clone(),
             columns,
             running: None,
+            replayed: context.replayed,
         }))
     }
 }
@@ -89,16 +95,20 @@ impl Instance for Processes {
     }
 
     fn start(&mut self, context: &mut Context) -> Result<()> {
+        if self.replayed {
+            return Ok(());
+        }
         let Some(stream) = context.streams.get_mut(self.stream) else {
             return Ok(());
         };
-        let wanted = self.columns.iter().filter(|(id, ..)| stream.demand.wants(*id));
+        let all = stream.tap.is_some();
+        let wanted = self.columns.iter().filter(|(id, ..)| all || stream.demand.wants(*id));
         let wanted = wanted.map(|(_, accessor, value)| (*accessor, *value)).collect();
         let statistics = Statistics::new(&self.host, wanted);
         self.running = Some(Periodic::start(
             self.name(),
             self.schedule,
-            stream.emitter(),
+            stream,
             statistics,
             context.stop.clone(),
         )?);
