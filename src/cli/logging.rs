@@ -4,8 +4,10 @@
 //! with the seconds since the start. Our own messages are shown from info on, or from debug on with `-v`; those of the
 //! libraries below us only from warning on.
 
+use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::io::{IsTerminal, Write as _};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use tracing::field::{Field, Visit};
@@ -33,6 +35,58 @@ pub(super) fn init(verbose: bool) {
     };
     // It fails only if there is a subscriber already, which then is the one to use.
     let _ = tracing_subscriber::registry().with(layer).try_init();
+}
+
+/// Lines that wait until the screen is given back.
+static HELD: Mutex<Option<Held>> = Mutex::new(None);
+
+/// As many lines are kept; of more, the oldest are dropped and counted.
+const MOST_HELD: usize = 1000;
+
+#[derive(Default)]
+struct Held {
+    lines: VecDeque<String>,
+    dropped: usize,
+}
+
+impl Held {
+    fn push(&mut self, line: String) {
+        if self.lines.len() == MOST_HELD {
+            self.lines.pop_front();
+            self.dropped += 1;
+        }
+        self.lines.push_back(line);
+    }
+}
+
+/// Keeps lines back from now on, because the terminal that they would go to shows something else.
+pub(super) fn hold() {
+    if std::io::stderr().is_terminal() {
+        *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Held::default());
+    }
+}
+
+/// Writes what was kept back, and everything that follows.
+pub(super) fn release() {
+    let Some(held) = HELD.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        return;
+    };
+    if held.dropped > 0 {
+        write(&format!("({} earlier messages are left out)\n", held.dropped));
+    }
+    held.lines.iter().for_each(|line| write(line));
+}
+
+/// The last of the lines that are kept back.
+pub(super) fn held_line() -> Option<String> {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    let line = held.as_ref()?.lines.back()?;
+    Some(line.trim_end().to_owned())
+}
+
+fn write(line: &str) {
+    // Where log lines cannot be written, there is nobody left to tell.
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
 #[derive(Clone, Copy)]
@@ -70,8 +124,11 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             Style::Plain => record.terminal(level, self.start.elapsed().as_secs(), false),
             Style::Coloured => record.terminal(level, self.start.elapsed().as_secs(), true),
         };
-        // Where log lines cannot be written, there is nobody left to tell.
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        if let Some(held) = &mut *HELD.lock().unwrap_or_else(PoisonError::into_inner) {
+            held.push(line);
+            return;
+        }
+        write(&line);
     }
 }
 

@@ -27,6 +27,7 @@ mod run_flags;
 mod schema;
 mod signals;
 mod stdout;
+mod top;
 mod version;
 
 use std::process::ExitCode;

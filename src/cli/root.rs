@@ -11,7 +11,8 @@ use super::error::{self, Failure};
 use super::gadget_args::GadgetArgs;
 use super::stdout::stdout;
 use super::{
-    completion, config, doctor, flags, help, image, list_containers, logging, replay, run, run_flags, schema, version,
+    completion, config, doctor, flags, help, image, list_containers, logging, replay, run, run_flags, schema, top,
+    version,
 };
 use crate::metadata::params::Param;
 use crate::metadata::params::typed::go_quote;
@@ -33,6 +34,7 @@ const COMMANDS: &[Entry] = &[
     Entry::gadget(replay::command, replay::run, run_flags::replay_params),
     Entry::gadget(run_flags::command, run::run, run_flags::params),
     Entry::gadget(schema::command, schema::run, run_flags::params),
+    Entry::gadget(top::command, top::run, top::params),
     Entry::new(version::command, version::run).with_usage(),
 ];
 

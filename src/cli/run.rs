@@ -13,7 +13,7 @@ use super::stdout::stdout;
 use super::{explain, gadget_info, run_flags};
 use crate::build::{BuildEvent, BuildOptions, build_gadget, is_source_path};
 use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, RuntimeKind};
-use crate::ebpf::btf::KernelBtf;
+use crate::ebpf::btf::{KeptBtf, KernelBtf};
 use crate::ebpf::buffer::{BufferKind, BufferSettings};
 use crate::gadget::{Gadget, Report};
 use crate::image::{GadgetImage, PullPolicy, RegistryOptions, ResolveOptions, Resolver, Store, StoreChoice};
@@ -26,16 +26,50 @@ use crate::operators::sink::{self, CliSink, Output};
 use crate::output::{fields, mode};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
-const FIELDS: &str = "operator.cli.fields";
+pub(super) const FIELDS: &str = "operator.cli.fields";
 pub(super) const OUTPUT: &str = "operator.cli.output";
 
 /// Where what clang made of sources is kept, beside the store.
 const BUILD_CACHE: &str = "build-cache";
 
+/// A gadget that is ready to be started, and what the command line says about the run.
+pub(super) struct Prepared {
+    pub(super) gadget: Gadget,
+    /// The values of all flags.
+    pub(super) values: ParamValues,
+    /// The parameters for the output.
+    pub(super) output_params: [Param; 2],
+    pub(super) interrupts: Interrupts,
+    /// What only the start needs.
+    pub(super) for_start: KeptBtf,
+}
+
 /// Runs the gadget that the command line names.
 pub(super) fn run(args: &GadgetArgs) -> Result<()> {
+    let Some(mut prepared) = prepare(args)? else {
+        return Ok(());
+    };
+    let values = &prepared.values;
+    let record_to = values
+        .get(run_flags::RECORD)
+        .filter(|path| !path.is_empty() && !values.is_true(run_flags::EXPLAIN));
+    if let Some(path) = record_to {
+        prepared.gadget.record(Path::new(path))?;
+    }
+    show(
+        prepared.gadget,
+        &prepared.values,
+        &prepared.output_params,
+        Output::stdout()?,
+        &prepared.interrupts,
+        prepared.for_start,
+    )
+}
+
+/// Makes the gadget that the command line names. `None` if the answer was a page, which is printed.
+pub(super) fn prepare(args: &GadgetArgs) -> Result<Option<Prepared>> {
     if args.is_only_help() {
-        return print(&args.help_page()?);
+        return print(&args.help_page()?).map(|()| None);
     }
     let early = args.early()?;
     let host_options = HostOptions::from_matches(&args.root_matches()?);
@@ -49,7 +83,7 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     };
     let interrupts = Interrupts::take()?;
     let Some(name) = early.image.as_ref().and_then(|name| name.to_str()) else {
-        return print(&args.help_page()?);
+        return print(&args.help_page()?).map(|()| None);
     };
     run_flags::check(&early.values)?;
     // The container hook and the gadget need the same.
@@ -67,7 +101,8 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
                 Some("json") => gadget_info::json(name, args.statics(), &gadget, &output_params, false),
                 Some("jsonpretty") => gadget_info::json(name, args.statics(), &gadget, &output_params, true),
                 _ => page,
-            });
+            })
+            .map(|()| None);
         }
         Strict::Run(values) => values,
     };
@@ -75,20 +110,13 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     gadget.set_values(&values);
     gadget.set_buffers(buffers(&values)?);
     gadget.set_socket_fields(run_flags::socket_fields(&values)?);
-    let record_to = values
-        .get(run_flags::RECORD)
-        .filter(|path| !path.is_empty() && !explain);
-    if let Some(path) = record_to {
-        gadget.record(Path::new(path))?;
-    }
-    show(
+    Ok(Some(Prepared {
         gadget,
-        &values,
-        &output_params,
-        Output::stdout()?,
-        &interrupts,
-        kernel_btf,
-    )
+        values,
+        output_params,
+        interrupts,
+        for_start: kernel_btf,
+    }))
 }
 
 /// Runs a gadget to its end and shows its events in `output`. What only the start needs is dropped after it.
@@ -343,7 +371,7 @@ fn terminal_width() -> Option<usize> {
         .filter(|width| *width > 0)
 }
 
-fn timeout(values: &ParamValues) -> Result<Option<Duration>> {
+pub(super) fn timeout(values: &ParamValues) -> Result<Option<Duration>> {
     let seconds = values.get(run_flags::TIMEOUT).unwrap_or("0");
     let seconds: i64 = seconds
         .parse()
@@ -354,7 +382,7 @@ fn timeout(values: &ParamValues) -> Result<Option<Duration>> {
         .map(Duration::from_secs))
 }
 
-fn say_losses(report: &Report) {
+pub(super) fn say_losses(report: &Report) {
     for loss in report.losses() {
         match loss.place.is_intended() {
             true => tracing::info!("{}: left out {} elements: {}", loss.source, loss.count, loss.place),

@@ -49,6 +49,7 @@ impl Interrupts {
 
 /// Ends without running destructors of other threads' data, which may be in use.
 fn exit_at_once(status: i32) -> ! {
+    super::top::screen::restore();
     // SAFETY: `_exit` may be called from any thread at any time; it does not return.
     unsafe { libc::_exit(status) }
 }

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
+use nix::errno::Errno;
 use tracing::warn;
 
+use super::cgroup;
 use super::root::Root;
 use super::{Collection, Container, ContainerEvent, ContainerEventKind, Host, Selector};
 use crate::{Error, Result, ResultExt};
@@ -53,6 +55,19 @@ impl Place {
         Self { host, container: None }
     }
 
+    /// A container of `host`.
+    pub fn of(host: Host, container: Arc<Container>) -> Self {
+        Self {
+            host,
+            container: Some(container),
+        }
+    }
+
+    /// The host that it is on or is.
+    pub fn on(&self) -> &Host {
+        &self.host
+    }
+
     /// The container, unless it is the host.
     pub fn container(&self) -> Option<&Arc<Container>> {
         self.container.as_ref()
@@ -88,9 +103,51 @@ impl Place {
                 Root::open(Path::new("/"))
             });
         };
-        // An open directory of /proc stays with its process. The number alone may meanwhile be another's.
+        let process = self.process(container)?;
+        Root::open_at(process.as_fd(), Path::new("root"))
+            .with_context(|| format!("opening the root of process {}", self.pid()))
+    }
+
+    /// Its network namespace.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended.
+    pub fn network_namespace(&self) -> Result<File> {
+        let Some(container) = &self.container else {
+            return self.host.network_namespace();
+        };
+        let process = self.process(container)?;
+        let (flags, mode) = (nix::fcntl::OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty());
+        let namespace = nix::fcntl::openat(process.as_fd(), "ns/net", flags, mode).map_err(gone);
+        Ok(File::from(namespace.context("opening the network namespace")?))
+    }
+
+    /// Its control group in the unified hierarchy, as a directory: the root for the host.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended, or there is no unified hierarchy.
+    pub fn control_group(&self) -> Result<PathBuf> {
+        let Some(container) = &self.container else {
+            return cgroup::mount_point();
+        };
+        if !container.cgroup.path.is_empty() {
+            return Ok(container.cgroup.path.clone().into());
+        }
+        // Not every container was asked for its group.
+        let _process = self.process(container)?;
+        match cgroup::of_process(&self.host, self.pid())?.path {
+            path if path.is_empty() => Err(Error::unsupported("its control group (version 2) is not known")),
+            path => Ok(path.into()),
+        }
+    }
+
+    /// The `/proc` directory of the container's process. Once open it stays with its process; the number alone may meanwhile be another's.
+    fn process(&self, container: &Container) -> Result<File> {
         let process = File::open(self.proc("")).with_context(|| format!("opening process {}", self.pid()))?;
         let mntns = nix::sys::stat::fstatat(process.as_fd(), "ns/mnt", nix::fcntl::AtFlags::empty())
+            .map_err(gone)
             .context("reading the mount namespace")?;
         if container.mntns != 0 && mntns.st_ino != container.mntns {
             return Err(Error::not_found(format!(
@@ -98,8 +155,15 @@ impl Place {
                 self.pid()
             )));
         }
-        Root::open_at(process.as_fd(), Path::new("root"))
-            .with_context(|| format!("opening the root of process {}", self.pid()))
+        Ok(process)
+    }
+}
+
+/// What the kernel says about the directory of a process that has ended.
+fn gone(error: Errno) -> Error {
+    match error {
+        Errno::ESRCH | Errno::ENOENT => Error::not_found("the process has ended"),
+        other => other.into(),
     }
 }
 
@@ -132,10 +196,7 @@ impl Follower {
         if places.host {
             there.push(Place::host(host.clone()));
         }
-        let place = move |container: Arc<Container>| Place {
-            host: host.clone(),
-            container: Some(container),
-        };
+        let place = move |container: Arc<Container>| Place::of(host.clone(), container);
         if let Some(collection) = &places.collection {
             let sender = sender.clone();
             let running = collection.subscribe_with(places.selector.clone(), move |event| {
@@ -233,10 +294,7 @@ mod tests {
                 ..Container::default()
             };
             container.runtime.container_pid = pid;
-            Place {
-                host: Host::new("/"),
-                container: Some(Arc::new(container)),
-            }
+            Place::of(Host::new("/"), Arc::new(container))
         };
         let own = Host::new("/").namespace(std::process::id(), "mnt").unwrap();
         assert!(container(std::process::id(), own).root().is_ok());

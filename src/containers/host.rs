@@ -1,7 +1,7 @@
 //! The host as seen from here: its root, its `/proc`, and the identity of its namespaces.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -88,6 +88,21 @@ impl Host {
         }
         debug!("namespaces of pid 1 cannot be read ({error}): taking our own for the host's");
         of("self").context("reading the host's namespaces")
+    }
+
+    /// The host's network namespace, from the same processes as [`namespaces`](Self::namespaces).
+    pub fn network_namespace(&self) -> Result<File> {
+        let wanted = self.namespaces()?.net;
+        let of = |pid: &str| File::open(self.proc.join(pid).join("ns/net"));
+        for pid in ["1", "2", "self"] {
+            let Ok(namespace) = of(pid) else { continue };
+            if namespace.metadata()?.ino() == wanted {
+                return Ok(namespace);
+            }
+        }
+        Err(Error::not_found(
+            "opening the host's network namespace: no process of the host can be asked",
+        ))
     }
 
     /// The id that the kernel's programs see our own process by.
@@ -218,6 +233,10 @@ mod tests {
             std::os::unix::process::parent_id()
         );
         assert_eq!(host.own_pid().unwrap(), std::process::id());
+        assert_eq!(
+            host.network_namespace().unwrap().metadata().unwrap().ino(),
+            namespaces.net
+        );
     }
 
     #[test]

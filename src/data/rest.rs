@@ -91,7 +91,7 @@ mod tests {
                 .map(|()| payload.bytes(&element).to_vec())
         };
         assert_eq!(filled(None, 0, 4).unwrap(), [1, 2, 3, 4]);
-        assert_eq!(filled(None, 0, 0).unwrap(), []);
+        assert!(filled(None, 0, 0).unwrap().is_empty());
         assert_eq!(filled(Some("n"), 3, 4).unwrap(), [1, 2, 3]);
         assert_eq!(
             filled(Some("n"), 5, 4).unwrap_err().to_string(),

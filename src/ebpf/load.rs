@@ -4,23 +4,23 @@
 //! buffers, and the BTF to relocate against. Programs that the gadget can do without are left out when the kernel cannot load
 //! or attach them; any other failure is the gadget's.
 
+use std::collections::HashSet;
 use std::io::Write as _;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType, Object, OpenMapMut, OpenObject, ProgramAttachType};
+use libbpf_rs::{MapType, Object, OpenMapMut, OpenObject, ProgramAttachType};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::attach::uprobe::{self, SPECS_MAP, SpecLayout, Specs, UprobeProgram, Uprobes};
-use super::attach::{self, IterKind, Section};
-use super::btf::{KernelBtf, MinimalOptions, minimal};
+use super::attach::uprobe;
+use super::attach::{Section, freplace};
+use super::btf::{BtfKind, KernelBtf, MinimalOptions, minimal};
 use super::buffer::{BufferKind, BufferSettings};
-use super::markers::{BUILD_ID_MAP, MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH, SOCKETS_MAP, STACK_MAPS, SWITCHED_MAPS};
-use super::object::{EbpfObject, PARAM_PREFIX, ProgramInfo, open};
+use super::loaded::Loaded;
+use super::markers::{BUILD_ID_MAP, MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH, SOCKETS_MAP, SWITCHED_MAPS};
+use super::object::{EbpfObject, IFACE, PARAM_PREFIX, ProgramInfo, open};
 use super::print::{self, Log};
 use super::sockets::{SocketFields, SocketOwners};
-use crate::containers::PlaceAttachment;
 use crate::metadata::params::ParamValues;
-use crate::operators::StackMaps;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// How many lines of the verifier's log an error shows.
@@ -43,115 +43,122 @@ pub struct LoadOptions<'a> {
     pub only: Option<String>,
 }
 
-/// An object in the kernel. Programs are detached and unloaded when this is dropped.
-#[derive(Debug)]
-pub struct Loaded {
-    links: Vec<Link>,
-    /// Links of iterators, which do nothing before they are opened, by program.
-    iterators: Vec<(String, Link)>,
-    object: Object,
-    programs: Vec<ProgramInfo>,
-    kind: BufferKind,
-    /// How the object wants to be told of the arguments of static probes.
-    usdt_layout: Option<SpecLayout>,
-}
-
 impl EbpfObject {
     /// Loads the object into the kernel. Nothing is attached yet.
     pub fn load(&self, options: &LoadOptions<'_>) -> Result<Loaded> {
-        if let Some(what) = self.unsupported().first() {
-            return Err(Error::unsupported(format!(
-                "{what} is not supported by this version of ig"
-            )));
-        }
         let kind = options.buffers.kind()?;
         let socket_fields = options.sockets.map_or(SocketFields::NONE, SocketOwners::fields);
         let custom_btf = self.custom_btf(kind, socket_fields)?;
-        let mut left_out: Vec<String> = Vec::new();
-        let only = options.only.as_deref();
-        left_out.extend(
-            self.programs()
-                .iter()
-                .filter(|program| only.is_some_and(|only| only != program.name))
-                .map(|program| program.name.clone()),
-        );
-        let optional = |program: &ProgramInfo| program.optional.is_some() && only.is_none();
-        for program in self
-            .programs()
-            .iter()
-            .filter(|program| only.is_none_or(|only| only == program.name))
-        {
-            // libbpf would refuse the whole object for it, with fewer words.
-            match program.target.check(&program.name) {
-                Err(error) if optional(program) => {
-                    say_left_out(program, &error);
-                    left_out.push(program.name.clone());
-                }
-                checked => checked?,
-            }
-        }
+        let mut selection = Selection::new(self, options.only.as_deref());
+        selection.leave_out_what_cannot_be()?;
+        let mut with_links = true;
         loop {
-            let mut object = open(self.bytes(), custom_btf.as_ref().map(CustomBtf::path).as_deref())?;
-            self.set_variables(&mut object, options)?;
-            self.set_maps(&mut object, kind, options)?;
-            for mut program in object.progs_mut() {
-                let name = program.name().to_string_lossy().into_owned();
-                program.set_autoload(!left_out.contains(&name));
-                if let Some(program_type) = self
-                    .programs()
-                    .iter()
-                    .find(|p| p.name == name)
-                    .and_then(|p| p.target.program_type())
-                {
-                    program.set_prog_type(program_type);
-                }
-                // A kernel without such links refuses programs for them; one by one they can be attached there too.
-                if self
-                    .programs()
-                    .iter()
-                    .any(|p| p.name == name && p.target.is_uprobe_multi())
-                    && !uprobe::has_multi()
-                {
-                    program.set_attach_type(ProgramAttachType::CgroupInetIngress);
-                }
-            }
-            let (result, log) = print::capture(|| object.load());
-            let error = match result {
-                Ok(object) => {
-                    let programs = self
-                        .programs()
-                        .iter()
-                        .filter(|p| !left_out.contains(&p.name))
-                        .cloned()
-                        .map(|program| ProgramInfo {
-                            optional: program.optional.filter(|_| only.is_none()),
-                            ..program
-                        })
-                        .collect();
-                    return Ok(Loaded {
-                        links: Vec::new(),
-                        iterators: Vec::new(),
+            selection.check_that_something_is_left()?;
+            let attempt = self.load_selected(&selection, kind, custom_btf.as_ref(), options, with_links);
+            match attempt? {
+                Attempt::WithoutLinks => with_links = false,
+                Attempt::Loaded(object) => {
+                    let mut loaded = Loaded::new(
+                        self,
                         object,
-                        programs,
+                        selection.programs(),
                         kind,
-                        usdt_layout: self.usdt_layout()?,
-                    });
+                        options
+                            .values
+                            .get(&format!("{PARAM_PREFIX}{IFACE}"))
+                            .unwrap_or_default(),
+                    )?;
+                    let custom_btf = custom_btf.as_ref().map(CustomBtf::path);
+                    self.load_replacements(&mut loaded, custom_btf.as_deref(), &mut selection, options)?;
+                    match loaded.attach_alternatives(&selection.alternatives()) {
+                        Ok(()) => return Ok(loaded),
+                        Err((program, error)) => selection.refuse(&program, error)?,
+                    }
                 }
-                Err(error) => error,
-            };
-            let refused = log.refusal(LOG_TAIL).map(|refusal| refusal.program);
-            match self
-                .programs()
-                .iter()
-                .find(|p| Some(&p.name) == refused.as_ref() && optional(p))
-            {
-                Some(program) if !left_out.contains(&program.name) => {
-                    say_left_out(program, &load_error(&error, &log));
-                    left_out.push(program.name.clone());
+                Attempt::Refused(program, error) => {
+                    selection
+                        .refuse(&program, error)
+                        .map_err(|error| error.context("creating eBPF collection"))?;
                 }
-                _ => return Err(load_error(&error, &log).context("creating eBPF collection")),
             }
         }
+    }
+
+    /// Loads the object with the programs that are selected.
+    fn load_selected(
+        &self,
+        selection: &Selection<'_>,
+        kind: BufferKind,
+        custom_btf: Option<&CustomBtf>,
+        options: &LoadOptions<'_>,
+        with_links: bool,
+    ) -> Result<Attempt> {
+        let mut object = open(self.bytes(), custom_btf.map(CustomBtf::path).as_deref())?;
+        self.set_variables(&mut object, options)?;
+        self.set_maps(&mut object, kind, options)?;
+        let linked = with_links && link_operations(&mut object)?;
+        for mut program in object.progs_mut() {
+            let name = program.name().to_string_lossy().into_owned();
+            let info = self.programs().iter().find(|info| info.name == name);
+            program.set_autoload(selection.has(&name));
+            let Some(info) = info else { continue };
+            if let Some((program_type, attach_type)) = info.target.load_as(&info.section) {
+                program.set_prog_type(program_type);
+                if let Some(attach_type) = attach_type {
+                    program.set_attach_type(attach_type);
+                }
+            }
+            // A kernel without such links refuses programs for them; one by one they can be attached there too.
+            if info.target.is_uprobe_multi() && !uprobe::has_multi() {
+                program.set_attach_type(ProgramAttachType::CgroupInetIngress);
+            }
+        }
+        let (result, log) = print::capture(|| object.load());
+        let error = match result {
+            Ok(object) => return Ok(Attempt::Loaded(object)),
+            Err(error) => error,
+        };
+        let refused = log.refusal(LOG_TAIL).map(|refusal| refusal.program);
+        let error = load_error(&error, &log);
+        match refused {
+            None if linked => Ok(Attempt::WithoutLinks),
+            Some(program) => Ok(Attempt::Refused(program, error)),
+            None => Err(error.context("creating eBPF collection")),
+        }
+    }
+
+    /// Loads the programs that take the place of functions of others, each of which has to be in the kernel before.
+    fn load_replacements(
+        &self,
+        loaded: &mut Loaded,
+        custom_btf: Option<&str>,
+        selection: &mut Selection<'_>,
+        options: &LoadOptions<'_>,
+    ) -> Result<()> {
+        for info in self.programs() {
+            let Section::Freplace { program, function } = &info.target else {
+                continue;
+            };
+            if !selection.wants_replacement(&info.name) {
+                continue;
+            }
+            let replace = freplace::Replacement {
+                name: &info.name,
+                program: program.as_deref(),
+                function,
+            };
+            let object = replace.load(loaded, || {
+                let mut object = open(self.bytes(), custom_btf)?;
+                self.set_variables(&mut object, options)?;
+                Ok(object)
+            });
+            match object {
+                Ok(object) => loaded.add(object, selection.info(info)),
+                Err(error) if selection.is_optional(info) => say_left_out(info, &error),
+                Err(error) => return Err(error.context("creating eBPF collection")),
+            }
+        }
+        Ok(())
     }
 
     /// The BTF to relocate against, in memory, when it is not the kernel's own.
@@ -278,163 +285,216 @@ impl EbpfObject {
     }
 }
 
-impl Loaded {
-    /// Attaches all programs in file order.
-    pub fn attach(&mut self) -> Result<()> {
-        let (mut wanted, mut working) = (0, 0);
-        for info in &self.programs {
-            let iterated_map = info.iterated_map.as_deref().map(|map| self.map(map)).transpose()?;
-            let Some(mut program) = self
-                .object
-                .progs_mut()
-                .find(|program| program.name() == info.name.as_str())
-            else {
+/// What became of an object that was to be loaded.
+enum Attempt {
+    Loaded(Object),
+    /// The kernel did not take the program of this name.
+    Refused(String, Error),
+    /// The kernel may not know links for structs of operations, and is to be asked without.
+    WithoutLinks,
+}
+
+/// Which programs of an object are to be loaded.
+struct Selection<'a> {
+    object: &'a EbpfObject,
+    only: Option<&'a ProgramInfo>,
+    left_out: HashSet<String>,
+    /// Of each list of alternatives, how many have been refused, and why.
+    refused: Vec<Vec<Error>>,
+    /// Why the last one of the others was left out.
+    last: Option<Error>,
+}
+
+impl<'a> Selection<'a> {
+    fn new(object: &'a EbpfObject, only: Option<&str>) -> Self {
+        Self {
+            object,
+            only: only.and_then(|only| object.programs().iter().find(|program| program.name == only)),
+            left_out: HashSet::new(),
+            refused: object.alternatives().iter().map(|_| Vec::new()).collect(),
+            last: None,
+        }
+    }
+
+    /// Refuses what libbpf would refuse the whole object for, with fewer words.
+    fn leave_out_what_cannot_be(&mut self) -> Result<()> {
+        let mut missing = Vec::new();
+        let hooks = self.security_hooks()?;
+        for program in self.object.programs() {
+            if !self.has(&program.name) && !self.wants_replacement(&program.name) {
                 continue;
-            };
-            wanted += usize::from(info.target != Section::Disabled);
-            match attach::attach(&mut program, &info.target, iterated_map.as_ref().map(AsFd::as_fd)) {
-                Ok(links) => {
-                    working += usize::from(info.target != Section::Disabled);
-                    match info.target {
-                        Section::Iter { .. } => {
-                            let named = links.into_iter().map(|link| (info.name.clone(), link));
-                            self.iterators.extend(named);
-                        }
-                        _ => self.links.extend(links),
-                    }
-                }
-                Err(error) if info.optional.is_some() => say_left_out(info, &error),
-                Err(error) => return Err(error),
+            }
+            if let Err(error) = program.target.check(&program.name) {
+                self.refuse(&program.name, error)?;
+            }
+            if let Section::Tracing { family: "lsm", target } = &program.target
+                && hooks.as_ref().is_some_and(|hooks| !hooks.contains(target))
+                && self.is_optional(program)
+            {
+                missing.push(target.clone());
+                self.left_out.insert(program.name.clone());
             }
         }
-        if working == 0 && wanted > 0 {
-            return Err(Error::unsupported("none of the gadget's programs could be attached"));
+        if !missing.is_empty() {
+            tracing::warn!(
+                "security hooks that this kernel lacks are left out: {}",
+                missing.join(", ")
+            );
         }
         Ok(())
     }
 
-    /// What is to be attached in containers, besides what [`attach`](Self::attach) has attached.
-    ///
-    /// These must be dropped before this value is [detached](Self::detach).
-    pub fn place_attachments(&self) -> Result<Vec<Box<dyn PlaceAttachment>>> {
-        let mut uprobes = Vec::new();
-        for info in &self.programs {
-            let Section::Uprobe(target) = &info.target else {
-                continue;
-            };
-            match uprobe::check(target, self.usdt_layout.is_some()) {
-                Err(error) if info.optional.is_some() => {
-                    say_left_out(info, &error);
-                    continue;
-                }
-                checked => checked.with_context(|| format!("attaching eBPF program {:?}", info.name))?,
-            }
-            let Some(program) = self.object.progs().find(|program| program.name() == info.name.as_str()) else {
-                continue;
-            };
-            uprobes.push(UprobeProgram {
-                name: info.name.clone(),
-                program: program.as_fd().try_clone_to_owned()?,
-                target: target.clone(),
-                // libbpf loads static probes for such links too, where the kernel has them.
-                multi: matches!(program.attach_type(), ProgramAttachType::TraceUprobeMulti),
-            });
+    /// The security hooks of the kernel, if the gadget has programs for several.
+    fn security_hooks(&self) -> Result<Option<HashSet<String>>> {
+        if self.only.is_some() || !self.object.has_many_security_hooks() {
+            return Ok(None);
         }
-        if uprobes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let specs = match &self.usdt_layout {
-            Some(layout) => Some(Specs::new(layout.clone(), self.map(SPECS_MAP)?)),
-            None => None,
-        };
-        Ok(vec![Box::new(Uprobes::new(uprobes, specs))])
-    }
-
-    /// What the iterator program `name` goes through, and its link, from which it can be opened as long as somebody holds it.
-    /// `None` if it is not attached.
-    pub fn iterator(&self, name: &str) -> Result<Option<(IterKind, OwnedFd)>> {
-        let info = self.programs.iter().find(|program| program.name == name);
-        let link = self.iterators.iter().find(|(program, _)| program == name);
-        let (Some(Section::Iter { kind }), Some((_, link))) = (info.map(|info| &info.target), link) else {
+        let Some(kernel) = KernelBtf::running()? else {
             return Ok(None);
         };
-        let fd = link
-            .as_fd()
-            .try_clone_to_owned()
-            .with_context(|| format!("iterator program {name:?}"))?;
-        Ok(Some((*kind, fd)))
+        let btf = kernel.parse()?;
+        let functions = btf.types().filter(|t| t.kind == BtfKind::Func);
+        let hooks: HashSet<String> = functions
+            .filter_map(|t| btf.name(&t).strip_prefix("bpf_lsm_").map(str::to_owned))
+            .collect();
+        // A kernel without any says so itself.
+        Ok((!hooks.is_empty()).then_some(hooks))
     }
 
-    /// Names of the attached iterator programs.
-    pub fn iterators(&self) -> impl Iterator<Item = &str> {
-        self.iterators.iter().map(|(program, _)| program.as_str())
+    /// Whether the program is to be loaded together with the object.
+    fn has(&self, name: &str) -> bool {
+        let Some(info) = self.object.programs().iter().find(|program| program.name == name) else {
+            return false;
+        };
+        let needed = match self.only {
+            None => true,
+            Some(only) => {
+                only.name == name
+                    // Operations are registered as a whole, and what is replaced has to be there.
+                    || matches!((&only.target, &info.target), (Section::StructOps, Section::StructOps))
+                    || matches!(only.target, Section::Freplace { .. })
+            }
+        };
+        needed && !matches!(info.target, Section::Freplace { .. }) && self.is_chosen(name)
     }
 
-    /// Detaches all programs; no event is sent from now on. Iterators that are open, or whose link is held, stay.
-    pub fn detach(&mut self) {
-        self.links.clear();
+    /// Whether the program is to be loaded after the object, because it replaces a part of another.
+    fn wants_replacement(&self, name: &str) -> bool {
+        let replaces = |info: &ProgramInfo| matches!(info.target, Section::Freplace { .. }) && info.name == name;
+        self.object.programs().iter().any(replaces)
+            && self.only.is_none_or(|only| only.name == name)
+            && self.is_chosen(name)
     }
 
-    /// A handle on a map of the object.
-    pub fn map(&self, name: &str) -> Result<MapHandle> {
-        let map = self
-            .object
-            .maps()
-            .find(|map| map.name() == name)
-            .ok_or_else(|| Error::not_found(format!("map {name:?} not found in eBPF object")))?;
-        MapHandle::try_from(&map).map_err(|error| Error::new(ErrorKind::Io, format!("map {name:?}: {error}")))
+    /// Whether it is neither left out nor an alternative to one that is tried first.
+    fn is_chosen(&self, name: &str) -> bool {
+        let others = self.object.alternatives().iter().zip(&self.refused);
+        !self.left_out.contains(name)
+            && (self.only.is_some()
+                || others
+                    .filter(|(group, _)| group.iter().any(|member| member == name))
+                    .all(|(group, refused)| group.get(refused.len()).is_some_and(|chosen| chosen == name)))
     }
 
-    /// The maps of stacks that the object has, by name.
-    pub fn stack_maps(&self) -> Vec<(&'static str, MapHandle)> {
-        let found = |name| Some((name, self.map(name).ok()?));
-        STACK_MAPS.into_iter().filter_map(found).collect()
+    /// Whether the gadget can do without the program: because it says so, or because it is one of many for security hooks, of which no
+    /// kernel has all.
+    fn is_optional(&self, program: &ProgramInfo) -> bool {
+        let is_hook = matches!(program.target, Section::Tracing { family: "lsm", .. });
+        self.only.is_none() && (program.optional.is_some() || (is_hook && self.object.has_many_security_hooks()))
     }
 
-    /// Lets those who turn ids of stacks into texts find them.
-    pub fn publish_stacks(&self, to: &StackMaps) {
-        let [kernel, user, build_ids] = STACK_MAPS.map(|name| self.map(name).ok());
-        to.set(kernel, user, build_ids);
+    /// The programs that are chosen now, of lists of alternatives.
+    fn alternatives(&self) -> Vec<String> {
+        let groups = self.object.alternatives().iter().zip(&self.refused);
+        groups
+            .filter_map(|(group, refused)| group.get(refused.len()).cloned())
+            .filter(|_| self.only.is_none())
+            .collect()
     }
 
-    /// Which kind of buffer carries the events of maps that can be either.
-    pub fn buffer_kind(&self) -> BufferKind {
-        self.kind
+    /// Goes on without the program `name`, which the kernel cannot run.
+    ///
+    /// # Errors
+    ///
+    /// The gadget cannot do without it, or it has been left out before.
+    fn refuse(&mut self, name: &str, error: Error) -> Result<()> {
+        let Some(program) = self.object.programs().iter().find(|program| program.name == name) else {
+            return Err(error);
+        };
+        let group = self.object.alternatives().iter();
+        let group = group
+            .zip(&mut self.refused)
+            .find(|(group, _)| group.iter().any(|member| member == name));
+        if let (Some((group, refused)), None) = (group, self.only) {
+            tracing::debug!("program {name:?} cannot run here, so its alternative is taken: {error}");
+            refused.push(error);
+            if refused.len() < group.len() {
+                return Ok(());
+            }
+            let reasons: Vec<String> = group
+                .iter()
+                .zip(&*refused)
+                .map(|(member, reason)| format!("\n  {member}: {reason}"))
+                .collect();
+            let all = Error::unsupported(format!("none of these alternatives can run here:{}", reasons.concat()));
+            if program.optional.is_some() {
+                say_left_out(program, &all);
+                return Ok(());
+            }
+            return Err(all);
+        }
+        // What is not allowed for one security hook is not allowed for the others.
+        let for_all = program.optional.is_none() && error.kind() == ErrorKind::Permission;
+        if !self.is_optional(program) || for_all || !self.left_out.insert(name.to_owned()) {
+            return Err(error);
+        }
+        say_left_out(program, &error);
+        self.last = Some(error);
+        Ok(())
     }
 
-    /// The counter of records that the kernel side found no room for in buffer `map`, if the object has one.
-    pub fn loss_counter(&self, map: &str) -> Result<Option<LossCounter>> {
-        let name = format!("{map}_lost_samples");
-        match self.object.maps().find(|map| map.name() == name.as_str()) {
-            None => Ok(None),
-            Some(counter) => match MapHandle::try_from(&counter) {
-                Ok(map) => Ok(Some(LossCounter { map })),
-                Err(error) => Err(Error::new(ErrorKind::Io, format!("map {name:?}: {error}"))),
-            },
+    /// A gadget of which nothing runs is none.
+    fn check_that_something_is_left(&mut self) -> Result<()> {
+        let mut programs = self.object.programs().iter();
+        if programs.any(|program| self.has(&program.name) || self.wants_replacement(&program.name)) {
+            return Ok(());
+        }
+        self.last.take().map_or(Ok(()), Err)
+    }
+
+    /// The programs that are loaded with the object, as [`Loaded`] wants to know them.
+    fn programs(&self) -> Vec<ProgramInfo> {
+        let loaded = self.object.programs().iter().filter(|program| self.has(&program.name));
+        // What is there to be replaced does not run.
+        let for_others = |program: &&ProgramInfo| {
+            self.only
+                .is_none_or(|only| !matches!(only.target, Section::Freplace { .. }) || program.name == only.name)
+        };
+        loaded.filter(for_others).map(|program| self.info(program)).collect()
+    }
+
+    fn info(&self, program: &ProgramInfo) -> ProgramInfo {
+        let optional = program.optional.clone().or_else(|| Some(Vec::new()));
+        ProgramInfo {
+            optional: optional.filter(|_| self.is_optional(program)),
+            ..program.clone()
         }
     }
 }
 
-/// Counts, on each CPU, records that found no room in an event buffer.
-#[derive(Debug)]
-pub struct LossCounter {
-    map: MapHandle,
-}
-
-impl LossCounter {
-    /// The sum over all CPUs.
-    pub fn read(&self) -> u64 {
-        let per_cpu = self
-            .map
-            .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
-            .ok()
-            .flatten()
-            .unwrap_or_default();
-        per_cpu
-            .iter()
-            .filter_map(|value| Some(u64::from_ne_bytes(value.get(..8)?.try_into().ok()?)))
-            .fold(0, u64::saturating_add)
+/// Has structs of operations registered by links (Linux 6.4), which end with this process however it ends: else what a killed run has
+/// registered stays. Returns whether that changed anything.
+fn link_operations(object: &mut OpenObject) -> Result<bool> {
+    let mut changed = false;
+    for mut map in object.maps_mut() {
+        let flags = map.map_flags();
+        if map.map_type() == MapType::StructOps && flags & libbpf_sys::BPF_F_LINK == 0 {
+            map.set_map_flags(flags | libbpf_sys::BPF_F_LINK)
+                .map_err(|error| Error::invalid(format!("preparing a struct of operations: {error}")))?;
+            changed = true;
+        }
     }
+    Ok(changed)
 }
 
 fn set_buffer(map: &mut OpenMapMut<'_>, kind: BufferKind, settings: &BufferSettings) -> libbpf_rs::Result<()> {
@@ -453,7 +513,7 @@ fn missing_variable(name: &str) -> Error {
     Error::not_found(format!("variable {name:?} not found on ebpf spec: file does not exist"))
 }
 
-fn say_left_out(program: &ProgramInfo, error: &Error) {
+pub(super) fn say_left_out(program: &ProgramInfo, error: &Error) {
     let fields = program.optional.as_deref().unwrap_or_default().join(", ");
     let lost = if fields.is_empty() {
         String::new()
@@ -472,7 +532,7 @@ fn load_error(error: &libbpf_rs::Error, log: &Log) -> Error {
         );
     }
     match log.refusal(LOG_TAIL) {
-        Some(refusal) => {
+        Some(refusal) if !refusal.tail.is_empty() => {
             let place = refusal
                 .source_line
                 .map(|line| format!(" at `{line}`"))
@@ -488,7 +548,7 @@ fn load_error(error: &libbpf_rs::Error, log: &Log) -> Error {
             ))
             .with_hint("run with `-v` for the whole log")
         }
-        None => Error::unsupported(
+        _ => Error::unsupported(
             log.cause()
                 .map_or_else(|| error.to_string(), |cause| format!("{cause}: {error}")),
         ),

@@ -73,14 +73,14 @@ pub struct Markers {
     pub sources: Vec<Declared>,
     /// The maps that `iter/bpf_map_elem` programs walk: program, map.
     pub iterated_maps: Vec<(String, String)>,
+    /// The socket maps whose sockets `sk_skb` and `sk_msg` programs run for: program, map.
+    pub socket_maps: Vec<(String, String)>,
     /// Variables that are parameters, in declaration order.
     pub params: Vec<String>,
     /// Maps that become perf event arrays where there is no ring buffer.
     pub buffers: Vec<String>,
     /// Whether the object can be restricted to mount namespaces.
     pub filters_mntns: bool,
-    /// Declarations that this version does not run, as the user knows them.
-    pub unsupported: Vec<String>,
 }
 
 /// The map by which a gadget is told which mount namespaces to trace.
@@ -108,6 +108,8 @@ pub enum MapClass {
     PerfEventArray,
     /// `BPF_MAP_TYPE_HASH`.
     Hash,
+    /// `BPF_MAP_TYPE_SOCKMAP` or `BPF_MAP_TYPE_SOCKHASH`.
+    Sockets,
     /// Any other type.
     Other,
 }
@@ -148,7 +150,7 @@ impl Parts {
 }
 
 /// Prefixes of markers after `gadget_`, as far as they have a name for messages.
-const FAMILIES: [&str; 7] = [
+const FAMILIES: [&str; 8] = [
     "tracer_",
     "param_",
     "map_tracer_",
@@ -156,6 +158,7 @@ const FAMILIES: [&str; 7] = [
     "iter_",
     "mapiter_",
     "mapelem_iter_target_",
+    "sk_prog_target_",
 ];
 
 impl Markers {
@@ -180,10 +183,6 @@ impl Markers {
                         .with_context(|| format!("handling type by prefix {:?}", family.trim_end_matches('_')))?;
                 }
             }
-            if let Some(rest) = rest.strip_prefix("sk_prog_target_") {
-                let name = rest.split("___").next().unwrap_or(rest);
-                found.unsupported.push(format!("sockmap program {name:?}"));
-            }
         }
         Ok(found)
     }
@@ -204,6 +203,7 @@ impl Markers {
             }
             "mapiter_" => self.map_iterator(btf, rest, parts),
             "mapelem_iter_target_" => self.iterated_map(rest, parts),
+            "sk_prog_target_" => self.socket_map(rest, parts),
             _ => self.iterator(btf, rest, parts),
         }
     }
@@ -332,6 +332,33 @@ impl Markers {
         }
         parts.map(map)?;
         self.iterated_maps.push((program.to_owned(), map.to_owned()));
+        Ok(())
+    }
+
+    fn socket_map(&mut self, rest: &str, parts: &Parts) -> Result<()> {
+        let words: Vec<&str> = rest.split("___").collect();
+        let [program, map] = words[..] else {
+            return Err(Error::invalid(format!("invalid sk target map: {rest:?}")));
+        };
+        if self.socket_maps.iter().any(|(known, _)| known == program) {
+            return Err(Error::invalid(format!(
+                "duplicate sk target map for program {program:?}"
+            )));
+        }
+        let section = parts.program(program)?;
+        if !["sk_skb", "sk_msg"].iter().any(|prefix| section.starts_with(prefix)) {
+            return Err(Error::invalid(format!(
+                "invalid program {program:?}: expecting section sk_skb/... or sk_msg, got {section:?}"
+            )));
+        }
+        let declared = parts.map(map)?;
+        if declared.class != MapClass::Sockets {
+            return Err(Error::invalid(format!(
+                "map {map:?} is not a socket map: expected sockmap or sockhash, got: {}",
+                declared.type_name
+            )));
+        }
+        self.socket_maps.push((program.to_owned(), map.to_owned()));
         Ok(())
     }
 

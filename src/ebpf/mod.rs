@@ -9,6 +9,7 @@ pub mod fields;
 pub mod inspect;
 mod kernel_stacks;
 mod load;
+mod loaded;
 pub mod markers;
 pub mod object;
 pub mod params;
@@ -30,4 +31,5 @@ pub(crate) fn tracefs() -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-pub use load::{LoadOptions, Loaded};
+pub use load::LoadOptions;
+pub use loaded::{Loaded, LossCounter};

@@ -2,7 +2,7 @@
 //!
 //! Nothing here needs privileges: the same is done to show a gadget's help as to run it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use libbpf_rs::{MapType, ObjectBuilder, OpenMap, OpenObject};
@@ -28,6 +28,8 @@ use crate::{Error, Result, ResultExt};
 /// Prefix of the full names of an object's parameters.
 pub const PARAM_PREFIX: &str = "operator.oci.ebpf.";
 
+/// Key of the parameter that names a network interface.
+pub(super) const IFACE: &str = "iface";
 const FETCH_INTERVAL: &str = "map-fetch-interval";
 const FETCH_COUNT: &str = "map-fetch-count";
 
@@ -58,6 +60,7 @@ pub struct EbpfObject {
     sources: Sources,
     asks_usdt_arguments: bool,
     reads_sockets: bool,
+    alternatives: Vec<Vec<String>>,
 }
 
 impl EbpfObject {
@@ -90,6 +93,7 @@ impl EbpfObject {
                 )
             })
             .collect();
+        let alternatives = alternatives(config, &parts)?;
         let params = markers
             .params
             .iter()
@@ -127,6 +131,7 @@ impl EbpfObject {
             asks_usdt_arguments: parts.maps.contains_key(SPECS_MAP),
             reads_sockets: parts.maps.contains_key(SOCKETS_MAP),
             markers,
+            alternatives,
         })
     }
 
@@ -159,7 +164,10 @@ impl EbpfObject {
                 .tag("advanced")
                 .tag("group:eBPF")
         };
-        own.chain([trace_pipe])
+        let iface = Param::new(IFACE).description("Network interface to attach to");
+        let iface = self.attaches_to_interfaces().then_some(iface);
+        own.chain(iface)
+            .chain([trace_pipe])
             .chain(fetch_params(!self.sources.maps.is_empty()))
             .map(|mut param| {
                 param.prefix = PARAM_PREFIX.to_owned();
@@ -223,7 +231,14 @@ impl EbpfObject {
 
     /// Whether programs are attached in containers, as they come and go.
     pub fn attaches_in_places(&self) -> bool {
-        self.programs.iter().any(|program| program.target.is_in_places())
+        self.programs
+            .iter()
+            .any(|program| program.target.is_in_places() && !program.target.is_on_interfaces())
+    }
+
+    /// Whether programs are attached to network interfaces: of containers, as they come and go, or one that is named.
+    pub fn attaches_to_interfaces(&self) -> bool {
+        self.programs.iter().any(|program| program.target.is_on_interfaces())
     }
 
     /// Whether the object looks for the owners of sockets.
@@ -271,8 +286,18 @@ impl EbpfObject {
         &self.markers.buffers
     }
 
-    pub(super) fn unsupported(&self) -> &[String] {
-        &self.markers.unsupported
+    /// Lists of programs of which the first that the kernel can run is taken.
+    pub(super) fn alternatives(&self) -> &[Vec<String>] {
+        &self.alternatives
+    }
+
+    /// Whether there are programs for several security hooks. No kernel has all of them.
+    pub(super) fn has_many_security_hooks(&self) -> bool {
+        let hooks = self
+            .programs
+            .iter()
+            .filter(|program| matches!(program.target, Section::Tracing { family: "lsm", .. }));
+        hooks.count() > 1
     }
 }
 
@@ -327,6 +352,7 @@ fn declared_map(map: &OpenMap<'_>) -> DeclaredMap {
             MapType::RingBuf => MapClass::RingBuffer,
             MapType::PerfEventArray => MapClass::PerfEventArray,
             MapType::Hash => MapClass::Hash,
+            MapType::Sockmap | MapType::Sockhash => MapClass::Sockets,
             _ => MapClass::Other,
         },
         type_name: format!("{map_type:?}"),
@@ -346,14 +372,55 @@ fn program_info(name: &str, section: &str, config: &Config, markers: &Markers) -
     ProgramInfo {
         name: name.to_owned(),
         section: section.to_owned(),
-        target: Section::parse(section, attach_to.as_deref(), config),
-        iterated_map: markers
-            .iterated_maps
-            .iter()
-            .find(|(program, _)| program == name)
-            .map(|(_, map)| map.clone()),
+        target: match Section::parse(name, section, attach_to.as_deref(), config) {
+            Section::SockMap { .. } => Section::SockMap {
+                map: of_program(&markers.socket_maps, name),
+            },
+            other => other,
+        },
+        iterated_map: of_program(&markers.iterated_maps, name),
         optional,
     }
+}
+
+/// The map of `program` in a list of both.
+fn of_program(maps: &[(String, String)], program: &str) -> Option<String> {
+    let found = maps.iter().find(|(known, _)| known == program);
+    found.map(|(_, map)| map.clone())
+}
+
+/// `alternatives` of the configuration: a list of programs, or several of them.
+fn alternatives(config: &Config, parts: &Parts) -> Result<Vec<Vec<String>>> {
+    let list = config.list("alternatives");
+    let groups = match list.iter().all(|entry| entry.as_text().is_some()) {
+        true if list.is_empty() => Vec::new(),
+        true => vec![texts(list)],
+        false => list
+            .iter()
+            .map(|entry| match entry {
+                Config::List(items) => texts(items),
+                _ => Vec::new(),
+            })
+            .collect(),
+    };
+    let mut seen = HashSet::new();
+    for name in groups.iter().flatten() {
+        if !parts.programs.contains_key(name) {
+            return Err(Error::invalid(format!(
+                "alternatives: program {name:?} not found in eBPF object"
+            )));
+        }
+        if !seen.insert(name) {
+            return Err(Error::invalid(format!("alternatives: program {name:?} is named twice")));
+        }
+    }
+    Ok(groups)
+}
+
+fn texts(list: &[Config]) -> Vec<String> {
+    list.iter()
+        .filter_map(|entry| Some(entry.as_text()?.into_owned()))
+        .collect()
 }
 
 fn param_override(config: &Config, variable: &str) -> ParamOverride {

@@ -67,7 +67,10 @@ impl Log {
         let failed = self.lines.iter().find_map(|line| {
             let rest = strip_prefix(line).strip_prefix("prog '")?;
             let (program, rest) = rest.split_once("': ")?;
-            rest.contains("load failed").then(|| program.to_owned())
+            ["load failed", "failed to load"]
+                .iter()
+                .any(|words| rest.contains(words))
+                .then(|| program.to_owned())
         })?;
         let begin = self.lines.iter().position(|line| line.contains("BEGIN PROG LOAD LOG"));
         let end = self.lines.iter().position(|line| line.contains("END PROG LOAD LOG"));

@@ -13,7 +13,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::buffer::drain::{Served, drain, drain_rest};
 use super::buffer::{BufferSettings, Reader, reader};
-use super::load::LossCounter;
+use super::loaded::LossCounter;
 use crate::data::{Emitter, Gate, Inlet, Tap};
 use crate::stop::StopSignal;
 use crate::{Error, ErrorKind, Result, ResultExt};

@@ -59,5 +59,5 @@ fn attempt(object: &EbpfObject, name: &str, target: &Section) -> Result<()> {
     if matches!(target, Section::RunOnce) {
         return Ok(());
     }
-    loaded.attach()
+    loaded.attempt()
 }

@@ -236,6 +236,7 @@ impl<'i> GadgetBuilder<'i> {
             filters: filters_mntns,
             visits_netns,
             attaches: object.as_ref().is_some_and(EbpfObject::attaches_in_places),
+            attaches_to_interfaces: object.as_ref().is_some_and(EbpfObject::attaches_to_interfaces),
         };
         let local_manager = LocalManager::instantiate(&mut context, containers.clone(), needs)?;
         instances.extend(local_manager.map(|instance| Box::new(instance) as Box<dyn Instance>));

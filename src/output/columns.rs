@@ -25,6 +25,17 @@ pub struct Table {
     made: Vec<Made>,
 }
 
+/// What there is to know about a column.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// What stands above the cells.
+    pub header: &'a str,
+    /// The field that is read, which may be another.
+    pub source: FieldId,
+    /// Whether the cells are aligned at their right edge.
+    pub right: bool,
+}
+
 /// Appends the text of a number.
 type Write = Box<dyn FnMut(u64, &mut Vec<u8>) + Send>;
 
@@ -198,6 +209,33 @@ impl Table {
         }
     }
 
+    /// The columns, for who arranges cells otherwise.
+    pub fn heads(&self) -> impl Iterator<Item = Head<'_>> {
+        self.shown.iter().map(|column| Head {
+            header: &column.header,
+            source: column.source,
+            right: column.align == Align::Right,
+        })
+    }
+
+    /// Appends the text of one element in the column number `at`, escaped like a cell, but neither padded nor cut to a width.
+    pub fn text(&mut self, at: usize, element: &Element, out: &mut Vec<u8>) {
+        let Some(column) = self.shown.get(at) else { return };
+        match column.content {
+            Content::Made(made) => {
+                if let Some(made) = self.made.get_mut(made) {
+                    made.text.clear();
+                    (made.write)(column.accessor.bits(element), &mut made.text);
+                    cell::append_bare(&made.text, false, out);
+                }
+            }
+            Content::Text { until_nul } => cell::append_bare(column.accessor.bytes(element), until_nul, out),
+            Content::Unsigned => number::append_u64(column.accessor.bits(element), out),
+            Content::Signed => number::append_i64(column.accessor.bits(element) as i64, out),
+            _ => column.append_other(element, out),
+        }
+    }
+
     fn leave_out(&mut self, total: usize) {
         let headers: Vec<&str> = self.shown.iter().map(|column| column.header.as_str()).collect();
         let extents: Vec<Extent> = self.shown.iter().map(|column| column.extent).collect();
@@ -292,7 +330,6 @@ impl Column {
             cell::append_text(self.accessor.bytes(element), until_nul, shape, out);
             return;
         }
-        let start = out.len();
         match self.content {
             Content::Unsigned => {
                 let mut digits = itoa::Buffer::new();
@@ -302,6 +339,17 @@ impl Column {
                 let mut digits = itoa::Buffer::new();
                 return cell::append_plain(digits.format(self.accessor.bits(element) as i64).as_bytes(), shape, out);
             }
+            _ => {}
+        }
+        let start = out.len();
+        self.append_other(element, out);
+        let characters = out.len() - start;
+        cell::finish(start, characters, shape, out);
+    }
+
+    /// Appends what is neither a text nor a decimal number, without padding.
+    fn append_other(&self, element: &Element, out: &mut Vec<u8>) {
+        match self.content {
             Content::UnsignedHex => append_upper_hex(false, self.accessor.bits(element), out),
             Content::SignedHex => {
                 let value = self.accessor.bits(element) as i64;
@@ -309,14 +357,12 @@ impl Column {
             }
             Content::Bool => out.extend_from_slice(if self.accessor.bool(element) { b"true" } else { b"false" }),
             Content::Float { precision } => json::float(&self.accessor, element).append_fixed(precision, out),
-            Content::Size | Content::Text { .. } | Content::Made(_) => {
+            Content::Size | Content::Text { .. } | Content::Made(_) | Content::Unsigned | Content::Signed => {
                 out.push(b'<');
                 number::append_u64(self.accessor.bytes(element).len() as u64, out);
                 out.extend_from_slice(b" bytes>");
             }
         }
-        let characters = out.len() - start;
-        cell::finish(start, characters, shape, out);
     }
 }
 

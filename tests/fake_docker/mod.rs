@@ -32,6 +32,17 @@ impl FakeContainer {
             delay: Duration::ZERO,
         }
     }
+
+    /// One of many: its id and name say which.
+    #[allow(dead_code)]
+    pub(crate) fn numbered(number: u32, pid: u32) -> Self {
+        Self {
+            id: format!("{number:064x}"),
+            name: format!("c{number}"),
+            pid,
+            delay: Duration::ZERO,
+        }
+    }
 }
 
 /// A daemon that answers the few requests a collection makes, until it is dropped.

@@ -1,9 +1,14 @@
 //! The cases: gadgets whose programs are of one kind, and what must be seen of them.
 
-use std::net::TcpStream;
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+
+use nix::sys::socket::sockopt;
 
 use super::common::traced::{self, TRACED};
 use super::common::{Ig, Live, gadget_source};
@@ -135,6 +140,61 @@ fn run_traced() {
 
 fn nothing() {}
 
+/// Packets whose way is chosen by what is in them: two sockets share what comes in.
+fn fan_out() {
+    let protocol = (libc::ETH_P_ALL as u16).to_be();
+    let sockets: Vec<OwnedFd> = (0..2)
+        .map(|_| {
+            let arguments = (libc::AF_PACKET, libc::SOCK_RAW, i32::from(protocol));
+            // SAFETY: numbers; the descriptor is new if there is one.
+            let socket = unsafe {
+                let fd = libc::socket(arguments.0, arguments.1, arguments.2);
+                assert!(fd >= 0, "a packet socket");
+                OwnedFd::from_raw_fd(fd)
+            };
+            // By hash; the group's number is ours.
+            let fanout = (std::process::id() & 0xffff) as libc::c_int;
+            // SAFETY: an int of the size that is said.
+            let joined = unsafe {
+                libc::setsockopt(
+                    socket.as_raw_fd(),
+                    libc::SOL_PACKET,
+                    libc::PACKET_FANOUT,
+                    (&raw const fanout).cast(),
+                    size_of_val(&fanout) as libc::socklen_t,
+                )
+            };
+            assert_eq!(joined, 0, "{}", std::io::Error::last_os_error());
+            socket
+        })
+        .collect();
+    connect();
+    drop(sockets);
+}
+
+/// Bytes from one end of a connection to the other, through the port that the gadget looks at.
+fn talk() {
+    let Ok(listener) = TcpListener::bind("127.0.0.1:19473") else {
+        return;
+    };
+    let mut near = TcpStream::connect("127.0.0.1:19473").expect("a connection");
+    let (mut far, _) = listener.accept().expect("a connection");
+    for _ in 0..3 {
+        near.write_all(b"question").expect("it is read");
+        far.write_all(b"answer").expect("it is read");
+    }
+    drop(near);
+    drop(far);
+}
+
+/// A socket with the congestion control of the gadget.
+fn control_congestion() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let socket = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+    let name = OsString::from("ig_test");
+    nix::sys::socket::setsockopt(&socket, sockopt::TcpCongestion, &name).expect("it is registered");
+}
+
 fn check(case: &Case) {
     let Some(ig) = ig() else { return };
     for buffer in BUFFERS {
@@ -216,7 +276,43 @@ cases! {
     usdt: Case { provoke: run_traced, ..Case::new("usdt", &["usdt"]) };
     usdt_args: Case { since: (5, 15), provoke: run_traced, ..Case::new("usdt_args", &["memory", "constants", "guarded"]) };
     syscall: Case { since: (5, 14), perf: false, flags: &["--host", "--include-self"], provoke: nothing, ..Case::new("syscall", &["syscall"]) };
-    cgroup: Case { flags: &[], provoke: connect, ..Case::new("cgroup", &["cgroup_skb", "sockops", "cgroup/connect4"]) };
+    cgroup: Case { provoke: connect, ..Case::new("cgroup", &["cgroup_skb", "sockops", "cgroup/connect4"]) };
+    socket: Case { provoke: connect, ..Case::new("socket", &["socket"]) };
+    flow_dissector: Case { perf: false, provoke: fan_out, ..Case::new("flow_dissector", &["flow_dissector"]) };
+    sk_lookup: Case { since: (5, 9), provoke: connect, ..Case::new("sk_lookup", &["sk_lookup"]) };
+    netfilter: Case { since: (6, 4), perf: false, provoke: connect, ..Case::new("netfilter", &["netfilter"]) };
+    classifier: Case { provoke: connect, ..Case::new("classifier", &["ingress", "egress", "tc"]) };
+    xdp: Case { since: (5, 9), provoke: connect, ..Case::new("xdp", &["xdp"]) };
+    sockmap: Case { perf: false, provoke: talk, ..Case::new("sockmap", &["sk_msg", "sk_skb"]) };
+    struct_ops: Case { perf: false, provoke: control_congestion, ..Case::new("struct_ops", &["struct_ops"]) };
+    freplace: Case::new("freplace", &["replaced"]);
+    kprobe_session: Case { since: (6, 12), ..Case::new("kprobe_session", &["entry", "return"]) };
+    uprobe_session: Case { since: (6, 13), provoke: call_libc, ..Case::new("uprobe_session", &["entry", "return"]) };
+    lsm_hooks: Case::new("lsm_hooks", &["inode_unlink"]);
+}
+
+/// Of several ways to the same end, the first that the kernel can go.
+#[test]
+fn alternatives() {
+    let ways: [(&str, &'static [&'static str]); 3] = [
+        ("fentry", &["fentry"]),
+        ("kprobe", &["kprobe"]),
+        ("tracepoint", &["tracepoint"]),
+    ];
+    for (gadget, programs) in ways {
+        assert!(!in_vm() || gadget == "fentry", "these kernels can do fentry");
+        if runs_here(gadget) {
+            return check(&Case::new("alternatives", programs));
+        }
+    }
+    panic!("no kernel is without tracepoints");
+}
+
+/// Whether this kernel can do what the gadget of this name does.
+fn runs_here(gadget: &str) -> bool {
+    let Some(ig) = ig() else { return true };
+    let name = format!("attach_{gadget}");
+    ig.run(["doctor", &name, "--verify-image=false", "--pull=never"]).status == Some(0)
 }
 
 /// The bundled gadgets, which need nothing but tracepoints.

@@ -1,31 +1,89 @@
-//! Programs of the root control group: all groups are below it.
+//! Programs of control groups: on that of every selected container, and on the root with the host, which is above all.
+//!
+//! Only `sockops` programs are on the root in any case: connections are looked at wherever they are made.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use libbpf_rs::{Link, ProgramMut};
-use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::errno::Errno;
 
-use super::failed;
+use super::sites::{Attachment, LoadedProgram, Sites};
+use super::sys;
+use crate::containers::Place;
+use crate::containers::cgroup::mount_point;
 use crate::{Error, Result, ResultExt};
 
-/// Where version 2 of control groups is mounted, alone or beside version 1.
-const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-
-pub(super) fn attach(program: &ProgramMut<'_>, family: &str) -> Result<Link> {
-    let root = root()?.ok_or_else(|| Error::unsupported(format!("no cgroup v2 mount found (looked in {MOUNTS:?})")))?;
-    program
-        .attach_cgroup(root.as_raw_fd())
-        .map_err(|error| failed(&format!("{family} on the root control group"), &error))
+/// Attaches to the root of the hierarchy.
+pub(super) fn attach_to_root(program: &LoadedProgram) -> Result<Attachment> {
+    let root = mount_point().map_err(|error| Error::unsupported(error.to_string()))?;
+    let directory = File::open(&root).with_context(|| format!("opening {}", root.display()))?;
+    attach(program, &directory).with_context(|| format!("attaching to {}", root.display()))
 }
 
-/// The root of version 2 of control groups, if that is mounted.
-pub(in crate::ebpf) fn root() -> Result<Option<File>> {
-    let is_root = |path: &&str| statfs(Path::new(*path)).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC);
-    MOUNTS
-        .into_iter()
-        .find(is_root)
-        .map(|path| File::open(path).with_context(|| format!("opening {path}")))
-        .transpose()
+/// Attaches for a moment to a group that is empty.
+pub(super) fn attempt(program: &LoadedProgram) -> Result<()> {
+    let root = mount_point().map_err(|error| Error::unsupported(error.to_string()))?;
+    let path = root.join(format!("ig-{}", std::process::id()));
+    let _removed = Removed(&path);
+    std::fs::create_dir(&path).with_context(|| format!("creating control group {}", path.display()))?;
+    let directory = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+    attach(program, &directory).map(drop)
+}
+
+struct Removed<'a>(&'a Path);
+
+impl Drop for Removed<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir(self.0) {
+            tracing::debug!("removing {}: {error}", self.0.display());
+        }
+    }
+}
+
+fn attach(program: &LoadedProgram, directory: &File) -> Result<Attachment> {
+    let target = directory.as_raw_fd();
+    sys::create_link(program.fd.as_fd(), target, program.attach_type, &sys::link_options())
+        .map(Attachment::new)
+        .map_err(|error| match error {
+            // What another has put there without a link is alone there.
+            Errno::EPERM => Error::from(error).with_hint(
+                "another program is attached to this control group or one above, and lets nobody be beside it",
+            ),
+            _ => error.into(),
+        })
+}
+
+/// The control groups of a run.
+#[derive(Default)]
+pub(super) struct ControlGroups {
+    /// What is attached to the root runs for all groups, and must not be on theirs as well.
+    at_root: AtomicBool,
+}
+
+impl Sites for ControlGroups {
+    type Site = File;
+    type Program = LoadedProgram;
+
+    fn name(program: &LoadedProgram) -> &str {
+        &program.name
+    }
+
+    fn find(&self, place: &Place) -> Result<Vec<(u64, File)>> {
+        if place.container().is_none() {
+            self.at_root.store(true, Ordering::Relaxed);
+        } else if self.at_root.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
+        let path = place.control_group()?;
+        let directory = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        let inode = directory.metadata()?.ino();
+        Ok(vec![(inode, directory)])
+    }
+
+    fn attach(&self, program: &LoadedProgram, _inode: u64, directory: &File) -> Result<Attachment> {
+        attach(program, directory)
+    }
 }

@@ -1,26 +1,53 @@
 //! Entry and return of many kernel functions with one link, and of system calls by their names.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::fd::{AsFd, OwnedFd};
 
 use libbpf_rs::{Link, ProgramMut};
 
-use super::failed;
-use crate::{Error, Result, ResultExt};
+use super::{failed, sys};
+use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// The kernel's own limit is higher; a pattern that matches more was not meant.
 const MAX_FUNCTIONS: usize = 10_000;
 
 /// Attaches to all functions that match `pattern`, in which `*` stands for any text and `?` for any character.
 pub(super) fn attach(program: &ProgramMut<'_>, pattern: &str, on_return: bool) -> Result<Link> {
-    let functions = if pattern.contains(['*', '?']) {
-        matching(pattern)?
-    } else {
-        vec![pattern.to_owned()]
-    };
+    let functions = functions(pattern)?;
     program.attach_kprobe_multi(on_return, functions).map_err(|error| {
         failed(&format!("kprobe.multi on {pattern}"), &error).with_hint("kprobe.multi needs Linux 5.18")
     })
+}
+
+/// Attaches to both ends of all functions that match `pattern`: the program itself says at the entry whether it wants to run at the return.
+pub(super) fn attach_session(program: &ProgramMut<'_>, pattern: &str) -> Result<OwnedFd> {
+    let broken = |_| Error::invalid("a name of a kernel function with a zero byte");
+    let names = functions(pattern)?
+        .into_iter()
+        .map(|name| CString::new(name).map_err(broken))
+        .collect::<Result<Vec<_>>>()?;
+    let mut pointers: Vec<*const libc::c_char> = names.iter().map(|name| name.as_ptr()).collect();
+    let mut options = sys::link_options();
+    options.__bindgen_anon_1.kprobe_multi = libbpf_sys::bpf_link_create_opts__bindgen_ty_1__bindgen_ty_2 {
+        cnt: u32::try_from(pointers.len()).unwrap_or(u32::MAX),
+        syms: pointers.as_mut_ptr(),
+        ..Default::default()
+    };
+    sys::create_link(program.as_fd(), 0, libbpf_sys::BPF_TRACE_KPROBE_SESSION, &options).map_err(|error| {
+        let error = std::io::Error::from(error);
+        let error = Error::new(ErrorKind::Unsupported, format!("kprobe.session on {pattern}: {error}"));
+        error.with_hint("kprobe.session needs Linux 6.10")
+    })
+}
+
+/// The function of this name, or all that match if it is a pattern.
+fn functions(pattern: &str) -> Result<Vec<String>> {
+    match pattern.contains(['*', '?']) {
+        true => matching(pattern),
+        false => Ok(vec![pattern.to_owned()]),
+    }
 }
 
 /// Attaches to a system call, whatever this kernel calls its function.

@@ -16,6 +16,7 @@ fn parts() -> Parts {
         ("typedefs", map(MapClass::Hash, "Hash", 4, 8)),
         ("wide", map(MapClass::Hash, "Hash", 8, 8)),
         ("lru", map(MapClass::Other, "LruHash", 4, 8)),
+        ("sockets", map(MapClass::Sockets, "Sockhash", 4, 4)),
     ];
     let programs = [
         ("it1", "iter/task"),
@@ -23,6 +24,7 @@ fn parts() -> Parts {
         ("sleepable", "iter.s/task"),
         ("probe", "kprobe/x"),
         ("elem", "iter/bpf_map_elem"),
+        ("parser", "sk_skb/stream_parser"),
     ];
     Parts {
         maps: maps.map(|(name, map)| (name.to_owned(), map)).into(),
@@ -239,7 +241,26 @@ fn only_global_const_void_pointers_are_markers() {
 }
 
 #[test]
-fn names_what_it_cannot_run_yet() {
+fn socket_maps_belong_to_programs() {
     let found = discover(&["gadget_sk_prog_target_parser___sockets"]).unwrap();
-    assert_eq!(found.unsupported, ["sockmap program \"parser\""]);
+    assert_eq!(found.socket_maps, [("parser".to_owned(), "sockets".to_owned())]);
+    for (markers, expected) in [
+        (
+            &["gadget_sk_prog_target_parser"][..],
+            "invalid sk target map: \"parser\"",
+        ),
+        (
+            &["gadget_sk_prog_target_probe___sockets"],
+            "expecting section sk_skb/... or sk_msg",
+        ),
+        (&["gadget_sk_prog_target_parser___hash"], "is not a socket map"),
+        (&["gadget_sk_prog_target_parser___nothing"], "map \"nothing\" not found"),
+        (
+            &["gadget_sk_prog_target_other___sockets"],
+            "program \"other\" not found",
+        ),
+    ] {
+        let error = discover(markers).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }

@@ -20,11 +20,12 @@ use nix::sys::utsname::uname;
 
 pub use fields::{SocketFields, VALUE_TYPE};
 
-use super::attach::{cgroup, has_kprobes};
+use super::attach::has_kprobes;
 use super::btf::{CoreRelocations, KernelBtf, MinimalOptions, minimal};
 use super::fetch::sys::open_iterator;
 use super::load::CustomBtf;
 use super::print;
+use crate::containers::cgroup::mount_point;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 #[allow(
@@ -121,10 +122,10 @@ impl SocketOwners {
         // Types of other kernels than this one are among them: that is no reason to look into modules.
         let btf = minimal(&kernel, &wanted, MinimalOptions::default())?;
         let btf = btf.map(|bytes| CustomBtf::new(&bytes)).transpose()?;
-        let root = cgroup::root().unwrap_or_else(|error| {
-            tracing::debug!("{error}");
-            None
-        });
+        let root = mount_point()
+            .and_then(|path| Ok(File::open(path)?))
+            .inspect_err(|error| tracing::debug!("owners of sockets: {error}"))
+            .ok();
         let mut left_out: Vec<String> = Vec::new();
         loop {
             let mut storage = MaybeUninit::uninit();

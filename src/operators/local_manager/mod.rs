@@ -27,6 +27,9 @@ use crate::{Error, Result, ResultExt};
 /// Prefix of the full names of this operator's parameters.
 pub const PARAM_PREFIX: &str = "operator.LocalManager.";
 
+/// The parameter that names a network interface.
+const INTERFACE: &str = "operator.oci.ebpf.iface";
+
 const MNTNS_TAG: &str = "type:gadget_mntns_id";
 const NETNS_TAG: &str = "type:gadget_netns_id";
 const TIMESTAMP_TAG: &str = "type:gadget_timestamp";
@@ -51,11 +54,13 @@ pub struct ContainerNeeds {
     pub visits_netns: bool,
     /// Whether programs are attached inside containers.
     pub attaches: bool,
+    /// Whether programs are attached to the network interfaces of containers, unless one is named.
+    pub attaches_to_interfaces: bool,
 }
 
 impl ContainerNeeds {
     fn any(self) -> bool {
-        self.filters || self.visits_netns || self.attaches
+        self.filters || self.visits_netns || self.attaches || self.attaches_to_interfaces
     }
 }
 
@@ -344,6 +349,9 @@ impl Instance for LocalManager {
                 .to_owned()
         };
         self.host = values.is_true(&format!("{PARAM_PREFIX}host"));
+        if values.get(INTERFACE).is_some_and(|name| !name.is_empty()) {
+            self.needs.attaches_to_interfaces = false;
+        }
         self.selector = Selector {
             k8s_namespace: text("k8s-namespace"),
             k8s_pod_name: text("k8s-podname"),
@@ -416,7 +424,8 @@ impl Instance for LocalManager {
         };
         let recorded = matches!(self.containers, ContainerSource::Recorded(_));
         let selects_in_kernel = !self.host && self.needs.filters && !recorded;
-        let selects = selects_in_kernel || (!self.host && (self.needs.visits_netns || self.needs.attaches));
+        let selects = selects_in_kernel
+            || (!self.host && (self.needs.visits_netns || self.needs.attaches || self.needs.attaches_to_interfaces));
         if selects && !collection.has_runtimes() {
             return Err(Error::not_found("no container runtime was found, so there is nothing to trace").with_hint(
                 "start docker, say where its socket is with --docker-socketpath, or trace the whole host with --host",

@@ -55,6 +55,23 @@ pub(super) fn append_text(bytes: &[u8], until_nul: bool, shape: Shape, out: &mut
     finish(start, characters, shape, out);
 }
 
+/// Longest cell without a width, in characters.
+const LONGEST: usize = 1024;
+
+/// Appends `bytes` as a cell that is as wide as its text.
+pub(super) fn append_bare(bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
+    let shape = Shape {
+        width: LONGEST,
+        align: Align::Left,
+        ellipsis: Ellipsis::End,
+    };
+    let start = out.len();
+    let characters = append_escaped(bytes, until_nul, shape, out);
+    if characters > LONGEST {
+        shorten(start, characters, shape, out);
+    }
+}
+
 /// Appends ASCII that needs no escaping as a cell.
 #[inline]
 pub(super) fn append_plain(text: &[u8], shape: Shape, out: &mut Vec<u8>) {

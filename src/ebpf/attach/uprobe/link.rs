@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use nix::errno::Errno;
 
+use crate::ebpf::attach::sys::{self, create_link, link_options};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 const PMU: &str = "/sys/bus/event_source/devices/uprobe";
@@ -30,6 +31,17 @@ pub(super) struct Point {
     pub(super) cookie: u64,
 }
 
+/// Whether a program was loaded for links at many places, which are then the only ones it can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ebpf) enum Multi {
+    /// It was not.
+    No,
+    /// It was, for entries or for returns.
+    Yes,
+    /// It was, and runs at both ends of each call.
+    Session,
+}
+
 /// An attached program. It is detached when this is dropped.
 #[derive(Debug)]
 pub(super) struct Probe {
@@ -44,12 +56,12 @@ pub(super) fn attach(
     file: BorrowedFd<'_>,
     points: &[Point],
     on_return: bool,
-    multi: bool,
+    multi: Multi,
 ) -> Result<Vec<Probe>> {
     let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))
         .map_err(|_| Error::invalid("a path with a zero byte"))?;
-    if multi {
-        return attach_multi(program, &path, points, on_return).map(|probe| vec![probe]);
+    if multi != Multi::No {
+        return attach_multi(program, &path, points, on_return, multi).map(|probe| vec![probe]);
     }
     points
         .iter()
@@ -117,7 +129,13 @@ fn cookie_link(program: BorrowedFd<'_>, event: &OwnedFd, cookie: u64) -> Result<
         .map_err(|error| Error::from(error).context("arguments of static probes need Linux 5.15"))
 }
 
-fn attach_multi(program: BorrowedFd<'_>, path: &CString, points: &[Point], on_return: bool) -> Result<Probe> {
+fn attach_multi(
+    program: BorrowedFd<'_>,
+    path: &CString,
+    points: &[Point],
+    on_return: bool,
+    multi: Multi,
+) -> Result<Probe> {
     let offsets: Vec<libc::c_ulong> = points.iter().map(|point| point.offset as libc::c_ulong).collect();
     let semaphores: Vec<libc::c_ulong> = points.iter().map(|point| point.semaphore as libc::c_ulong).collect();
     let cookies: Vec<u64> = points.iter().map(|point| point.cookie).collect();
@@ -131,35 +149,16 @@ fn attach_multi(program: BorrowedFd<'_>, path: &CString, points: &[Point], on_re
         cookies: cookies.as_ptr(),
         ..Default::default()
     };
-    let link = create_link(program, 0, libbpf_sys::BPF_TRACE_UPROBE_MULTI, &options)
+    let kind = match multi {
+        Multi::Session => libbpf_sys::BPF_TRACE_UPROBE_SESSION,
+        Multi::No | Multi::Yes => libbpf_sys::BPF_TRACE_UPROBE_MULTI,
+    };
+    let link = create_link(program, 0, kind, &options)
         .map_err(|error| Error::from(error).context(format!("probing {} places", points.len())))?;
     Ok(Probe {
         _link: Some(link),
         _event: None,
     })
-}
-
-fn link_options() -> libbpf_sys::bpf_link_create_opts {
-    libbpf_sys::bpf_link_create_opts {
-        sz: size_of::<libbpf_sys::bpf_link_create_opts>() as libbpf_sys::size_t,
-        ..Default::default()
-    }
-}
-
-/// What `options` points to must live until this returns, with as many elements as it says.
-fn create_link(
-    program: BorrowedFd<'_>,
-    target: i32,
-    kind: libbpf_sys::bpf_attach_type,
-    options: &libbpf_sys::bpf_link_create_opts,
-) -> nix::Result<OwnedFd> {
-    // SAFETY: the callers' arrays live longer than this call; the kernel checks all else.
-    let fd = unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), target, kind, options) };
-    if fd < 0 {
-        return Err(Errno::from_raw(-fd));
-    }
-    // SAFETY: the descriptor is new, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Whether one link can be at many places (and a program be loaded for such links).
@@ -181,27 +180,10 @@ fn probe_multi() -> bool {
             ..Default::default()
         },
     ];
-    let mut options = libbpf_sys::bpf_prog_load_opts {
-        sz: size_of::<libbpf_sys::bpf_prog_load_opts>() as libbpf_sys::size_t,
-        expected_attach_type: libbpf_sys::BPF_TRACE_UPROBE_MULTI,
-        ..Default::default()
-    };
-    // SAFETY: all pointers are to values that outlive the call, and the count is that of the instructions.
-    let program = unsafe {
-        libbpf_sys::bpf_prog_load(
-            libbpf_sys::BPF_PROG_TYPE_KPROBE,
-            std::ptr::null(),
-            c"GPL".as_ptr(),
-            instructions.as_ptr(),
-            instructions.len() as libbpf_sys::size_t,
-            &raw mut options,
-        )
-    };
-    if program < 0 {
+    let kind = libbpf_sys::BPF_TRACE_UPROBE_MULTI;
+    let Ok(program) = sys::load(libbpf_sys::BPF_PROG_TYPE_KPROBE, c"ig_probe", kind, &instructions) else {
         return false;
-    }
-    // SAFETY: the descriptor is new, and nobody else owns it.
-    let program = unsafe { OwnedFd::from_raw_fd(program) };
+    };
     let (path, offset) = (c"/".to_owned(), 0);
     let mut options = link_options();
     options.__bindgen_anon_1.uprobe_multi = libbpf_sys::bpf_link_create_opts__bindgen_ty_1__bindgen_ty_3 {

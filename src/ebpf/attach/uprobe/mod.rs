@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 
 use self::file_identity::{FileId, Identifier};
 use self::link::Probe;
-pub(in crate::ebpf) use self::link::has_multi;
+pub(in crate::ebpf) use self::link::{Multi, has_multi};
 use self::symbols::Wanted;
 pub use self::target::{Binary, Point, Target};
 pub(in crate::ebpf) use self::usdt_args::{SPECS_MAP, SpecLayout, Specs};
@@ -38,8 +38,8 @@ pub(in crate::ebpf) struct UprobeProgram {
     pub(in crate::ebpf) program: OwnedFd,
     /// Where it is to be.
     pub(in crate::ebpf) target: Target,
-    /// Whether it was loaded for links at many places, which are then the only ones it can have.
-    pub(in crate::ebpf) multi: bool,
+    /// Whether it was loaded for links at many places.
+    pub(in crate::ebpf) multi: Multi,
 }
 
 /// Keeps the uprobes of one object attached.
@@ -246,13 +246,12 @@ impl Program {
                 let offsets = symbols::offsets(&binary, Wanted::Name(name), *on_return)?;
                 (at(&offsets), *on_return)
             }
-            Point::Functions { pattern, on_return } => {
-                let wanted = match pattern.contains(['*', '?']) {
-                    true => Wanted::Pattern(pattern),
-                    false => Wanted::Name(pattern),
-                };
-                (at(&symbols::offsets(&binary, wanted, *on_return)?), *on_return)
-            }
+            Point::Functions { pattern, on_return } => (
+                at(&symbols::offsets(&binary, Wanted::matching(pattern), *on_return)?),
+                *on_return,
+            ),
+            // What has no return probes has no sessions.
+            Point::Sessions { pattern } => (at(&symbols::offsets(&binary, Wanted::matching(pattern), true)?), false),
             Point::Static { provider, name } => {
                 let locations = usdt::locations(&binary, provider, name)?;
                 (static_points(&locations, attached, specs)?, false)

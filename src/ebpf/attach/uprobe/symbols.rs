@@ -18,7 +18,15 @@ pub(super) enum Wanted<'n> {
     Pattern(&'n str),
 }
 
-impl Wanted<'_> {
+impl<'n> Wanted<'n> {
+    /// What `pattern` stands for; without a wildcard one name.
+    pub(super) fn matching(pattern: &'n str) -> Self {
+        match pattern.contains(['*', '?']) {
+            true => Self::Pattern(pattern),
+            false => Self::Name(pattern),
+        }
+    }
+
     fn matches(self, name: &[u8]) -> bool {
         match self {
             Self::Name(wanted) => wanted.as_bytes() == name,

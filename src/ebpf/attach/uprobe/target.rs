@@ -50,6 +50,11 @@ pub enum Point {
         /// Whether the program runs at their return.
         on_return: bool,
     },
+    /// At both ends of each call of all functions whose names match.
+    Sessions {
+        /// A name, in which `*` and `?` are wildcards.
+        pattern: String,
+    },
     /// Everywhere that this static probe is.
     Static {
         /// Who provides it.
@@ -73,7 +78,7 @@ impl Target {
     pub(in crate::ebpf::attach) fn is_family(family: &str) -> bool {
         matches!(
             family,
-            "uprobe" | "uretprobe" | "uprobe.multi" | "uretprobe.multi" | "usdt"
+            "uprobe" | "uretprobe" | "uprobe.multi" | "uretprobe.multi" | "uprobe.session" | "usdt"
         )
     }
 
@@ -106,6 +111,9 @@ impl Target {
                 pattern: rest.to_owned(),
                 on_return,
             },
+            "uprobe.session" => Point::Sessions {
+                pattern: rest.to_owned(),
+            },
             _ => Point::Function {
                 name: rest.to_owned(),
                 on_return,
@@ -117,6 +125,11 @@ impl Target {
     /// Whether the section asks for one link at many places.
     pub(in crate::ebpf) fn is_multi(&self) -> bool {
         matches!(self.point, Point::Functions { .. })
+    }
+
+    /// Whether the program runs at both ends of a call, which has no substitute on kernels that do not know it.
+    pub(in crate::ebpf) fn is_session(&self) -> bool {
+        matches!(self.point, Point::Sessions { .. })
     }
 }
 
@@ -221,6 +234,14 @@ mod tests {
                 Point::Functions {
                     pattern: "get_*".into(),
                     on_return: true,
+                },
+            ),
+            (
+                "uprobe.session",
+                "/bin/app:get_*",
+                path(),
+                Point::Sessions {
+                    pattern: "get_*".into(),
                 },
             ),
             (

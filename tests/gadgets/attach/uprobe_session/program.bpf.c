@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+/* One program at both ends of the calls of a function. */
+#include "../report.h"
+
+extern bool bpf_session_is_return(void) __ksym __weak;
+
+SEC("uprobe.session/libc:gnu_get_libc_*")
+int on_call(struct pt_regs *ctx)
+{
+	if (bpf_session_is_return())
+		return REPORT(ctx, "return");
+	/* 0: the return is wanted, too */
+	return REPORT(ctx, "entry");
+}
+
+char LICENSE[] SEC("license") = "GPL";
