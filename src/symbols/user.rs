@@ -4,6 +4,7 @@
 //! addresses. A process that has ended is known as long as that is kept; after that by the build ids of its files, if they were
 //! collected.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -144,15 +145,20 @@ struct KnownProcess {
     alive: bool,
 }
 
+/// Address, offset in the file, and size there.
+type CodeSegment = (u64, u64, u64);
+/// Names by offset in the file.
+type Names = RefCell<HashMap<u64, Option<Arc<str>>>>;
+
 /// The copy of a file that has symbols.
 struct SymbolFile {
     /// Where blazesym finds it, as long as the file is open.
     source: Source<'static>,
     _copy: File,
     /// Functions of a Go program, and where offsets are mapped.
-    go: Option<(GoFunctions, Vec<(u64, u64, u64)>)>,
+    go: Option<(GoFunctions, Vec<CodeSegment>)>,
     /// By offset in the file.
-    names: std::cell::RefCell<HashMap<u64, Option<Arc<str>>>>,
+    names: Names,
 }
 
 struct Worker {
