@@ -5,7 +5,10 @@ PREFIX ?= /usr/local
 # Where rustup puts cargo, for shells that have not been told yet.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: all build run test test-kernels test-all fuzz check bench install man setup toolchain clean
+# What `make test-kernels` boots; `denied` is 6.1 with a security module that refuses ring buffers.
+KERNELS ?= 5.10 6.1 denied 6.12 newest
+
+.PHONY: all build run test test-kernels kernels-table vagrant-bundle test-arm64 test-all fuzz check bench install man setup toolchain clean
 
 all: build
 
@@ -31,14 +34,31 @@ test: setup
 
 # Every kind of program on every kernel: this one, and Debian's in QEMU, fetched when they are not there. Prints the table of docs/kernels.md.
 test-kernels: setup
-	IG_TEST_KERNELS="5.10 6.1 6.12 newest" $(CARGO) test --test kernels -- --nocapture --test-threads=1
+	IG_TEST_KERNELS="$(KERNELS)" $(CARGO) test --test kernels -- --nocapture --test-threads=1
+
+# The same, and the table goes into docs/kernels.md.
+kernels-table: setup
+	IG_TEST_KERNELS="$(KERNELS)" IG_TEST_KERNELS_TABLE=docs/kernels.md $(CARGO) test --test kernels vm:: -- --nocapture
+
+# What `vagrant up` puts into its machines: see tests/vm/README.md.
+vagrant-bundle: setup
+	IG_TEST_VM_BUNDLE=$(CURDIR)/target/vm-bundle.tar $(CARGO) test --test kernels vm::bundle
 
 # Looks for inputs that break what reads texts and bytes of others: every target for a minute.
 fuzz: toolchain
 	scripts/fuzz.sh 60
 
+# The program for arm64, built here, runs a gadget on an arm64 kernel in QEMU. Needs gcc-aarch64-linux-gnu, qemu-system-arm and rustup.
+ARM64 = aarch64-unknown-linux-gnu
+test-arm64: setup
+	rustup target add $(ARM64)
+	CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc AR_aarch64_unknown_linux_gnu=aarch64-linux-gnu-ar \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc $(CARGO) build --bin ig --target $(ARM64)
+	aarch64-linux-gnu-strip -o target/ig-arm64 target/$(ARM64)/debug/ig
+	IG_TEST_ARM64=$(CURDIR)/target/ig-arm64 $(CARGO) test --test kernels arm64:: -- --nocapture
+
 # What takes too long for every change.
-test-all: test test-kernels fuzz
+test-all: test test-kernels test-arm64 fuzz
 
 # What does not run the program: formatting, lints, documentation.
 check: toolchain

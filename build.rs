@@ -102,6 +102,11 @@ fn compile_catalogue(headers: &Path, out: &Path) -> Result<Files> {
         if metadata.is_file() {
             files.insert(format!("{name}/gadget.yaml"), read(&metadata)?);
         }
+        // Built by scripts/guests.sh: who builds us need not have what that needs.
+        let module = gadget.join("program.wasm");
+        if module.is_file() {
+            files.insert(format!("{name}/program.wasm"), read(&module)?);
+        }
         if gadget.join("program.bpf.c").is_file() {
             for target in Target::ALL {
                 if !headers.join("gadget").join(target.name()).join("vmlinux.h").is_file() {

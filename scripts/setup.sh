@@ -28,7 +28,8 @@ packages="gcc:gcc libc6-dev make:make pkg-config:pkg-config autoconf:autoconf au
 # Testing: docker, a registry, tools that read what we write, libbpf for the program that is measured against.
 if [ "${1:-all}" != build ]; then
     packages="$packages docker.io:dockerd docker-registry:docker-registry skopeo:skopeo busybox-static iproute2:ip
-        openssl:openssl procps:pgrep util-linux:unshare python3:python3 qemu-system-x86:qemu-system-x86_64 binutils:strip bpftool:bpftool libbpf-dev libelf-dev zlib1g-dev tmux:tmux
+        openssl:openssl procps:pgrep xz-utils:xz gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc libc6-dev-arm64-cross qemu-system-arm:qemu-system-aarch64
+        util-linux:unshare python3:python3 qemu-system-x86:qemu-system-x86_64 binutils:strip bpftool:bpftool libbpf-dev libelf-dev zlib1g-dev tmux:tmux
         golang-go:go"
 fi
 
@@ -101,4 +102,9 @@ if ! has_rust; then
         say "the Rust compiler is still older than $needed: $(rustc --version 2>&1 | head -n 1)"
         exit 1
     }
+fi
+
+# What gadgets' own code in Rust is compiled for. Where Rust did not come with rustup, its tests say what is missing.
+if [ "${1:-all}" != build ] && command -v rustup >/dev/null && ! rustup target list --installed | grep -qx wasm32-wasip1; then
+    rustup target add wasm32-wasip1
 fi

@@ -29,9 +29,11 @@ pub mod metadata;
 pub mod operators;
 pub mod output;
 mod pattern;
+mod private_dir;
 pub mod recording;
 pub mod stop;
 pub mod symbols;
 mod text;
+pub mod wasm;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};

@@ -201,10 +201,18 @@ fn wrong_options_are_refused_with_their_reason() {
         message(&[program, ("build.yaml", "wasm: '@x.go'")]),
         "building build pipeline: wrong build option detected: response file are not accepted: \"@x.go\""
     );
-    assert_eq!(
-        message(&[program, ("build.yaml", "wasm: go/program.go")]),
-        "building build pipeline: go/program.go: wasm modules cannot be built from Go or Rust sources yet"
+    let text = message(&[program, ("build.yaml", "wasm: go/program.go")]);
+    assert!(
+        text.starts_with("local build: go build wasm: open ")
+            && text.ends_with("/go/program.go: no such file or directory"),
+        "{text}"
     );
+    let text = message(&[
+        program,
+        ("build.yaml", "wasm: go/program.go"),
+        ("go/program.go", "package main"),
+    ]);
+    assert!(text.contains("there is no go.mod for"), "{text}");
     let text = message(&[program, ("build.yaml", "wasm: x.wasm")]);
     assert!(
         text.starts_with("reading wasm module: open ") && text.ends_with("/x.wasm: no such file or directory"),

@@ -347,6 +347,15 @@ fn image_commands_count_their_arguments() {
 }
 
 #[test]
+fn gadgets_are_listed_by_words() {
+    let all = succeeds("gadget list");
+    assert!(all.starts_with("NAME ") && all.contains("\ntrace_open "), "{all}");
+    let some = succeeds("gadget list MOUNT trace");
+    let names: Vec<&str> = some.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, ["trace_mount"]);
+}
+
+#[test]
 fn run_without_an_image() {
     let page = succeeds("run");
     assert_eq!(page, succeeds("run --help"));

@@ -199,6 +199,17 @@ fn shown_code_is_compiled_code() {
     let lab =
         |step: u32| fs::read_to_string(root().join(format!("tests/gadgets/lab_open/{step}/program.bpf.c"))).unwrap();
     assert_eq!(block("c"), lab(1), "README.md and tests/gadgets/lab_open/1 differ");
+    let file = |name: &str| fs::read_to_string(root().join("tests/gadgets/lab_open/4").join(name)).unwrap();
+    assert_eq!(
+        block("go"),
+        file("go/main.go"),
+        "README.md and tests/gadgets/lab_open/4 differ"
+    );
+    assert_eq!(
+        block("text"),
+        file("go.mod"),
+        "README.md and tests/gadgets/lab_open/4 differ"
+    );
     let snippets: Vec<&str> = readme
         .split("```c\n")
         .skip(2)

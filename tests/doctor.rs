@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Ig, gadget};
+use common::{Ig, gadget, gadget_source};
 use serde_json::Value;
 
 fn json(text: &str) -> Value {
@@ -75,4 +75,26 @@ char LICENSE[] SEC("license") = "GPL";
             .expect("a reason")
             .contains("nosuch")
     );
+}
+
+#[test]
+fn a_run_says_the_same_as_doctor() {
+    let Some(ig) = Ig::new() else { return };
+    let facts = json(&ig.line("doctor -o json").ok().stdout);
+    let facts = facts.as_array().expect("a list");
+    let kprobes = facts.iter().find(|fact| fact["name"] == "kprobes").expect("the fact");
+    let path = gadget_source("attach/kprobe").to_string_lossy().into_owned();
+    let ran = ig.run(["doctor", &path, "-o", "json"]);
+    if kprobes["status"] == "yes" {
+        ran.ok();
+        return;
+    }
+    let remedy = kprobes["remedy"].as_str().expect("a remedy");
+    let report = json(&ran.stdout);
+    let program = &report["programs"][0];
+    let error = program["error"].as_str().expect("a reason");
+    assert!(error.contains("this kernel has no kprobes"), "{error}");
+    assert_eq!(program["remedy"], remedy);
+    ig.run(["run", &path, "--host"])
+        .fails_with(&["this kernel has no kprobes", remedy]);
 }

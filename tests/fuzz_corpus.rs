@@ -135,3 +135,33 @@ fn event() {
 fn recording() {
     replay("recording", 600, bodies::recording::run);
 }
+
+#[test]
+fn guest() {
+    replay("guest", 300, bodies::guest::run);
+}
+
+#[test]
+fn binary() {
+    replay("binary", 1500, bodies::binary::run);
+}
+
+#[test]
+fn btf() {
+    replay("btf", 1500, bodies::btf::run);
+}
+
+#[test]
+fn ld_cache() {
+    replay("ld_cache", 4000, bodies::ld_cache::run);
+}
+
+#[test]
+fn object() {
+    replay("object", 600, bodies::object::run);
+}
+
+#[test]
+fn usdt_args() {
+    replay("usdt_args", 4000, bodies::usdt_args::run);
+}

@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use common::docker::{Container, docker};
@@ -17,9 +18,7 @@ const BUSY: &str = "while true; do cat /etc/passwd >/dev/null; usleep 100000; do
 fn build(ig: &Ig, stage: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let mygadget = dir.path().join("mygadget");
-    fs::create_dir(&mygadget).unwrap();
-    let source = gadget_source("lab_open").join(stage).join("program.bpf.c");
-    fs::copy(source, mygadget.join("program.bpf.c")).unwrap();
+    copy_tree(&gadget_source("lab_open").join(stage), &mygadget);
     let mut command = ig.command(["image", "build", "-t", "open", "."]);
     let ran = common::Ran::from(command.current_dir(&mygadget).output().unwrap()).ok();
     let digest = ran
@@ -33,6 +32,19 @@ fn build(ig: &Ig, stage: &str) -> String {
     );
     assert_eq!(ran.stdout, "");
     format!("sha256:{digest}")
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 fn header(live: &Live) -> Vec<String> {
@@ -222,6 +234,31 @@ fn check_event(event: &Value, container: &Container) {
             "timestamp_raw"
         ]
     );
+}
+
+/// Opens for writing, creating and truncating, as a shell's redirection does.
+const WRITES: &str = "while true; do echo hello >/tmp/written; usleep 100000; done";
+
+#[test]
+fn stage_4_go_code_decodes_the_flags() {
+    let Some(ig) = Ig::with_docker() else { return };
+    build(&ig, "4");
+    let container = Container::start("lab4", WRITES);
+    let of_it = format!("run open --verify-image=false -c {}", container.name);
+
+    let live = ig.start(&format!("{of_it} --fields filename,flags_decoded"));
+    assert_eq!(header(&live), ["FILENAME", "FLAGS_DECODED"]);
+    live.wait("the flags in a column", |line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        (words == ["/tmp/written", "O_WRONLY|O_CREAT|O_TRUNC"]).then_some(())
+    });
+    live.stop().ok();
+
+    let live = ig.start(&format!("{of_it} -o json"));
+    let event = live.wait_event("the flags in JSON", |event| event["filename"] == "/tmp/written");
+    assert_eq!(event["flags_decoded"], "O_WRONLY|O_CREAT|O_TRUNC");
+    assert_eq!(event["flags"], 0o1101);
+    live.stop().ok();
 }
 
 #[test]

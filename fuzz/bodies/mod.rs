@@ -4,12 +4,18 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod binary;
+pub mod btf;
 pub mod event;
 pub mod fields;
 pub mod filter;
 pub mod filter_expr;
 pub mod gadget_yaml;
+pub mod guest;
+pub mod ld_cache;
+pub mod object;
 pub mod recording;
+pub mod usdt_args;
 
 use inspektor_gadget::data::{Annotations, DataSource, Element, Kind, NewField, Scalar, SourceType, StaticField};
 

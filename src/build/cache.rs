@@ -18,9 +18,9 @@ mod tests;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -30,11 +30,11 @@ use self::inputs::Conditions;
 use super::clang::{self, Target};
 use super::headers;
 use crate::image::{Digest, Hasher};
+use crate::private_dir::{self, UNFINISHED, ensure_private, read_bounded};
 
 /// How an entry begins; another form of entries gets another number.
 const MAGIC: &str = "ig-build-cache 1";
 const SUFFIX: &str = ".entry";
-const UNFINISHED: &str = ".new-";
 
 /// More entries than this are not kept; each architecture of each source has one.
 const MAX_ENTRIES: usize = 128;
@@ -42,8 +42,6 @@ const MAX_ENTRIES: usize = 128;
 const MAX_BYTES: u64 = 256 << 20;
 /// No entry is larger.
 const MAX_ENTRY: u64 = 64 << 20;
-/// What nobody finished in this time was left behind by a crash.
-const ABANDONED: Duration = Duration::from_secs(3600);
 /// The clock of file times is coarser than ours by at most this.
 const CLOCK_STEP: Duration = Duration::from_millis(10);
 
@@ -213,31 +211,9 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes the oldest entries until the rest is within bounds, and what crashes left behind.
+    /// Removes the oldest entries until the rest is within bounds.
     fn tidy_up(&self, max_entries: usize, max_bytes: u64) {
-        let Ok(listing) = fs::read_dir(&self.dir) else { return };
-        let mut entries = Vec::new();
-        for file in listing.flatten() {
-            let (name, Ok(metadata)) = (file.file_name(), file.metadata()) else {
-                continue;
-            };
-            let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            if name.as_bytes().starts_with(UNFINISHED.as_bytes()) {
-                if modified.elapsed().is_ok_and(|age| age > ABANDONED) {
-                    let _ = fs::remove_file(file.path());
-                }
-            } else if name.as_bytes().ends_with(SUFFIX.as_bytes()) {
-                entries.push((modified, metadata.len(), file.path()));
-            }
-        }
-        entries.sort_unstable_by(|a, b| b.cmp(a));
-        let mut bytes = 0u64;
-        for (at, (_, size, path)) in entries.iter().enumerate() {
-            bytes = bytes.saturating_add(*size);
-            if at >= max_entries || bytes > max_bytes {
-                let _ = fs::remove_file(path);
-            }
-        }
+        private_dir::tidy_up(&self.dir, SUFFIX, max_entries, max_bytes);
     }
 }
 
@@ -273,33 +249,6 @@ fn decode(bytes: &[u8]) -> Option<(Head, &[u8])> {
 fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     Some((bytes.get(..end)?, bytes.get(end + 1..)?))
-}
-
-/// Makes sure that `dir` is a directory that only we can write to, creating it where it is missing.
-fn ensure_private(dir: &Path) -> io::Result<()> {
-    let metadata = match fs::symlink_metadata(dir) {
-        Ok(metadata) => metadata,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            if let Some(parent) = dir.parent() {
-                fs::create_dir_all(parent)?;
-            }
-            match fs::DirBuilder::new().mode(0o700).create(dir) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-                _ => fs::symlink_metadata(dir)?,
-            }
-        }
-        Err(e) => return Err(e),
-    };
-    if !metadata.is_dir() {
-        return Err(io::Error::other("it is no directory"));
-    }
-    if metadata.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(io::Error::other("it belongs to another user"));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(io::Error::other("others can write to it"));
-    }
-    Ok(())
 }
 
 /// What tells one compiler from another without running it: the file behind its name, and a script's text.
@@ -341,20 +290,6 @@ fn which(program: &Path) -> io::Result<PathBuf> {
         .map(|dir| dir.join(program))
         .find(|file| file.is_file())
         .ok_or_else(|| io::Error::other("the compiler is not on the PATH"))
-}
-
-/// The content of a regular file of at most `max` bytes.
-fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    // Looked at before it is opened: opening a FIFO would wait.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other(format!("{} is no regular file", path.display())));
-    }
-    let mut content = Vec::new();
-    fs::File::open(path)?.take(max + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > max {
-        return Err(io::Error::other(format!("{} is too large", path.display())));
-    }
-    Ok(content)
 }
 
 /// `path` as text, for an entry.

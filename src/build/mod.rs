@@ -4,9 +4,11 @@
 //! build.yaml ─► Source ─► clang for each architecture ─► strip ─► update and validate gadget.yaml ─► Built
 //! ```
 //!
-//! clang is the only program that is needed: the headers come with us, and DWARF is dropped here. The same source and the same
+//! clang is the only program that is needed for eBPF: the headers come with us, and DWARF is dropped here. A gadget's own code is built with
+//! the user's go or cargo. The same source and the same
 //! clang give the same bytes, wherever they are.
 
+mod btfgen;
 mod cache;
 pub mod clang;
 pub mod headers;
@@ -18,6 +20,7 @@ pub mod strip;
 pub mod tar;
 #[cfg(test)]
 pub(crate) mod testing;
+mod wasm;
 
 pub use clang::Target;
 pub use pipeline::{BuildEvent, BuildOptions, Built, build_gadget};

@@ -33,14 +33,19 @@ impl Built {
             .into_iter()
             .map(|(target, object)| (target.into(), object))
             .collect();
+        let btfgen = self
+            .btfgen
+            .into_iter()
+            .map(|(target, archive)| (target.into(), archive))
+            .collect();
         pack(PackInput {
             objects,
+            btfgen,
             wasm: self.wasm,
             metadata: self.metadata,
             annotations,
             builder_version: BUILDER_VERSION.to_owned(),
             created,
-            ..PackInput::default()
         })
     }
 }

@@ -16,7 +16,7 @@ use super::cache::{Cache, Compiled};
 use super::clang::{self, Target};
 use super::metadata::{self, Metadata};
 use super::source::{Source, os_error};
-use super::{headers, strip};
+use super::{btfgen, headers, strip, wasm};
 use crate::ebpf::inspect::object::ObjectFile;
 use crate::image::MAX_DOCUMENT;
 use crate::{Error, Result, ResultExt};
@@ -61,6 +61,8 @@ impl BuildOptions {
 pub struct Built {
     /// The eBPF object of each architecture, without DWARF. Empty when the gadget has no eBPF program.
     pub objects: BTreeMap<Target, Vec<u8>>,
+    /// Archives of BTF for kernels that show none, by the architecture they are for.
+    pub btfgen: BTreeMap<Target, Vec<u8>>,
     /// The wasm module.
     pub wasm: Option<Vec<u8>>,
     /// The bytes of gadget.yaml.
@@ -96,18 +98,55 @@ pub fn build_gadget(options: &BuildOptions, report: &mut dyn FnMut(BuildEvent<'_
         }
     }
     check_paths(options, &source).context("building build pipeline")?;
-    let mut built = Built {
-        wasm: read_wasm(&source)?,
-        ..Built::default()
-    };
+    let mut built = Built::default();
     if let Some(ebpf) = &source.ebpf {
         compile_all(&source, ebpf, options, &mut built, report)?;
+    }
+    built.wasm = wasm::build(&source, report)?;
+    if let (Some(output), Some(module)) = (&options.output, &built.wasm) {
+        write_output(&output.join("program.wasm"), module)?;
+    }
+    if let Some(archive) = &options.btfhub_archive {
+        reduce_btf(archive, options, &mut built, report).context("local build")?;
     }
     built.metadata = process_metadata(&source, options, &built.objects)?;
     if let Some(metadata) = built.metadata.as_deref().filter(|_| options.validate_metadata) {
         built.warnings.extend(metadata::unknown_keys(metadata));
     }
     Ok(built)
+}
+
+/// Adds the BTF of the archive's kernels.
+fn reduce_btf(
+    archive: &Path,
+    options: &BuildOptions,
+    built: &mut Built,
+    report: &mut dyn FnMut(BuildEvent<'_>),
+) -> Result<()> {
+    for (target, object) in &built.objects {
+        let Some(layer) = btfgen::layer(archive, *target, object, report)? else {
+            let what = format!(
+                "the image gets no BTF for {}: the archive has none, or the program needs none",
+                target.name()
+            );
+            built.warnings.push(what);
+            continue;
+        };
+        if let Some(output) = &options.output {
+            let file = output.join(btfgen::file_name(*target));
+            std::fs::write(&file, &layer).map_err(|e| os_error("write", &file, &e))?;
+            give_to_owner_of(&output_dir(&file), &file).context("fixing generated files owner")?;
+        }
+        built.btfgen.insert(*target, layer);
+    }
+    if built.btfgen.is_empty() && !built.objects.is_empty() {
+        return Err(Error::not_found(format!(
+            "finding btf archives: {} has nothing for this gadget",
+            archive.display()
+        ))
+        .with_hint("the archive has files like ID/VERSION_ID/x86_64/RELEASE.btf.tar.xz"));
+    }
+    Ok(())
 }
 
 /// Refuses names that the tools we run would take for options.
@@ -127,35 +166,10 @@ fn check_paths(options: &BuildOptions, source: &Source) -> Result<()> {
             _ => {}
         }
     }
-    match source.wasm.as_deref() {
-        Some(wasm) if wasm.ends_with(".go") || wasm.ends_with(".rs") => {
-            return Err(Error::unsupported(format!(
-                "{wasm}: wasm modules cannot be built from Go or Rust sources yet"
-            ))
-            .with_hint("build the module yourself and name the .wasm file in build.yaml"));
-        }
-        Some(wasm) if !wasm.ends_with(".wasm") => {
-            return Err(Error::invalid(format!("unsupported wasm file type: {wasm}")));
-        }
-        _ => {}
-    }
-    if options.btfhub_archive.is_some() {
-        return Err(Error::unsupported("btfgen is not supported yet")
-            .with_hint("without --btfgen the gadget runs on every kernel that has BTF"));
+    if let Some(wasm) = source.wasm.as_deref().filter(|wasm| !wasm::is_supported(wasm)) {
+        return Err(Error::invalid(format!("unsupported wasm file type: {wasm}")));
     }
     Ok(())
-}
-
-fn read_wasm(source: &Source) -> Result<Option<Vec<u8>>> {
-    let Some(wasm) = &source.wasm else { return Ok(None) };
-    let path = source.dir.join(wasm);
-    let module = std::fs::read(&path).map_err(|e| os_error("open", &path, &e).context("reading wasm module"))?;
-    if !module.starts_with(b"\0asm") {
-        return Err(Error::invalid(format!(
-            "reading wasm module: {wasm} is not a wasm module"
-        )));
-    }
-    Ok(Some(module))
 }
 
 fn compile_all(
@@ -190,9 +204,7 @@ fn compile_all(
             built.warnings.push(diagnostics);
         }
         if let Some(output) = &options.output {
-            let file = output.join(target.object_name());
-            std::fs::write(&file, &object).map_err(|e| os_error("write", &file, &e))?;
-            give_to_owner_of(&output_dir(&file), &file).context("fixing generated files owner")?;
+            write_output(&output.join(target.object_name()), &object)?;
         }
         built.objects.insert(target, object);
     }
@@ -328,13 +340,19 @@ fn no_clang(name: &str) -> Error {
         .with_hint(clang::HOW_TO_INSTALL)
 }
 
-fn describe(status: ExitStatus) -> String {
+pub(super) fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => status.to_string(),
     }
+}
+
+/// Writes a generated file that the user wants to have.
+fn write_output(file: &Path, content: &[u8]) -> Result<()> {
+    std::fs::write(file, content).map_err(|e| os_error("write", file, &e))?;
+    give_to_owner_of(&output_dir(file), file).context("fixing generated files owner")
 }
 
 fn output_dir(file: &Path) -> PathBuf {

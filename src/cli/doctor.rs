@@ -44,6 +44,7 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
         Strict::Help { page, .. } => return run::print(&page),
         Strict::Run(values) => values,
     };
+    run::use_btf(&values)?;
     let mode = values.get(OUTPUT).unwrap_or("text").to_owned();
     let named = args.image(&[output_param()])?;
     let image = match named.as_ref().and_then(|name| name.to_str()) {
@@ -120,7 +121,7 @@ fn json_of_facts(facts: &[Fact]) -> Value {
                 "detail": fact.detail,
             });
             if fact.status == Status::No && !fact.remedy.is_empty() {
-                value["remedy"] = fact.remedy.into();
+                value["remedy"] = fact.remedy.as_ref().into();
             }
             value
         })

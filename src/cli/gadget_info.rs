@@ -50,10 +50,10 @@ pub(super) fn text(value: &Value, pretty: bool) -> String {
 fn scope(param: &Param) -> &'static str {
     const GADGET: [&str; 3] = ["operator.oci.ebpf.", "operator.oci.wasm.", "custom."];
     // Ours, although of the same family as the gadget's own.
-    const BUFFERS: [&str; 2] = ["buffer-kind", "buffer-size"];
+    const OURS: [&str; 3] = ["btf", "buffer-kind", "buffer-size"];
     match &*param.prefix {
         "" => "command",
-        prefix if GADGET.contains(&prefix) && !BUFFERS.contains(&&*param.key) => "gadget",
+        prefix if GADGET.contains(&prefix) && !OURS.contains(&&*param.key) => "gadget",
         _ => "operator",
     }
 }

@@ -11,6 +11,7 @@ mod doctor;
 mod error;
 mod explain;
 mod flags;
+mod gadget;
 mod gadget_args;
 mod gadget_info;
 mod help;

@@ -11,8 +11,8 @@ use super::error::{self, Failure};
 use super::gadget_args::GadgetArgs;
 use super::stdout::stdout;
 use super::{
-    completion, config, doctor, flags, help, image, list_containers, logging, replay, run, run_flags, schema, top,
-    version,
+    completion, config, doctor, flags, gadget, help, image, list_containers, logging, replay, run, run_flags, schema,
+    top, version,
 };
 use crate::metadata::params::Param;
 use crate::metadata::params::typed::go_quote;
@@ -28,6 +28,7 @@ pub(super) const CONFIG: &str = "config";
 const COMMANDS: &[Entry] = &[
     Entry::new(completion::command, completion::run).with_usage(),
     Entry::new(config::command, config::run).with_usage(),
+    Entry::new(gadget::command, gadget::run),
     Entry::new(image::command, image::run),
     Entry::new(list_containers::command, list_containers::run),
     Entry::gadget(doctor::command, doctor::run, run_flags::params),

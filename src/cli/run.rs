@@ -1,7 +1,7 @@
 //! `ig run`: from a name and flags to a running gadget and its output.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::metadata::params::{Param, ParamValues};
 use crate::operators::local_manager::ContainerSource;
 use crate::operators::sink::{self, CliSink, Output};
 use crate::output::{fields, mode};
+use crate::wasm::GuestOptions;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 pub(super) const FIELDS: &str = "operator.cli.fields";
@@ -31,6 +32,7 @@ pub(super) const OUTPUT: &str = "operator.cli.output";
 
 /// Where what clang made of sources is kept, beside the store.
 const BUILD_CACHE: &str = "build-cache";
+const WASM_CACHE: &str = "wasm-cache";
 
 /// A gadget that is ready to be started, and what the command line says about the run.
 pub(super) struct Prepared {
@@ -88,6 +90,7 @@ pub(super) fn prepare(args: &GadgetArgs) -> Result<Option<Prepared>> {
     run_flags::check(&early.values)?;
     // The container hook and the gadget need the same.
     let kernel_btf = KernelBtf::keep();
+    use_btf(&early.values)?;
     // Containers are listed while the image is read and the gadget is loaded.
     let host_files = host.clone();
     let containers = match host {
@@ -117,6 +120,14 @@ pub(super) fn prepare(args: &GadgetArgs) -> Result<Option<Prepared>> {
         interrupts,
         for_start: kernel_btf,
     }))
+}
+
+/// Has everybody use the BTF of the file that the user names, if there is one.
+pub(super) fn use_btf(values: &ParamValues) -> Result<()> {
+    if let Some(path) = values.get(run_flags::BTF).filter(|path| !path.is_empty()) {
+        KernelBtf::give(KernelBtf::from_file(Path::new(path)).context("--btf")?);
+    }
+    Ok(())
 }
 
 /// Runs a gadget to its end and shows its events in `output`. What only the start needs is dropped after it.
@@ -169,6 +180,10 @@ pub(super) fn instantiate(
             .annotate(list(values, "operator.oci.annotate"))
             .environment(environment(values))
             .containers(containers.clone())
+            .guest(GuestOptions {
+                cache: beside_store(WASM_CACHE),
+                ..GuestOptions::default()
+            })
             .values(values);
         if let Some(host) = &host {
             builder = builder.host_files(host.clone());
@@ -258,12 +273,16 @@ pub(super) fn find_image(name: &str, values: &ParamValues) -> Result<GadgetImage
         .context("initializing and preparing operators")
 }
 
+/// A directory of ours.
+fn beside_store(name: &str) -> Option<PathBuf> {
+    Store::default_dir().ok().map(|store| store.with_file_name(name))
+}
+
 /// Builds the image of the source at `path`. What was just built from the user's own files needs no further trust.
 fn build_image(path: &Path) -> Result<GadgetImage> {
     // Never in the store of another user: what is in the cache is trusted.
-    let cache = Store::default_dir().ok().map(|store| store.with_file_name(BUILD_CACHE));
     let options = BuildOptions {
-        cache,
+        cache: beside_store(BUILD_CACHE),
         ..BuildOptions::for_path(path)
     };
     let built = build_gadget(&options, &mut |event| match event {

@@ -29,6 +29,8 @@ pub(super) const LOSS_RECORDS: &str = "loss-records";
 const SOCKET_FIELDS: &str = "operator.socketenricher.socket-enricher-fields";
 /// Full name of `--buffer-kind`.
 pub(super) const BUFFER_KIND: &str = "operator.oci.ebpf.buffer-kind";
+/// Full name of `--btf`.
+pub(super) const BTF: &str = "operator.oci.ebpf.btf";
 /// Full name of `--buffer-size`.
 pub(super) const BUFFER_SIZE: &str = "operator.oci.ebpf.buffer-size";
 
@@ -123,6 +125,7 @@ const FLAGS: &[Flag] = &[
     switch(OCI, "validate-metadata", "true", "Accepted for compatibility: a run always checks the metadata"),
     switch(OCI, "verify-image", "true", "Refuse images that are neither bundled nor just built from a path"),
 
+    text(EBPF, "btf", "", "`FILE` with the kernel's BTF, for a kernel that shows none; also in place of what it shows"),
     text(EBPF, "buffer-kind", "auto", "Kind of the buffer that carries events out of the kernel").one_of(&["auto", "ring", "perf"]),
     text(EBPF, "buffer-size", "", "Size of that buffer in bytes, for perf on each CPU; suffixes K, M and G are powers of 1024"),
 

@@ -25,6 +25,7 @@ use super::options::HookBuffer;
 use super::table::{Pending, Record, RecordKind};
 use crate::ebpf::btf::{CoreRelocations, KernelBtf, MinimalOptions, minimal};
 use crate::ebpf::buffer::ring::Ring;
+use crate::ebpf::features::Feature;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 #[allow(
@@ -97,7 +98,7 @@ impl Hook {
 
     fn load_with(host_mntns: u64, buffer: HookBuffer, btf: &Path, filters: Option<BorrowedFd<'_>>) -> Result<Self> {
         let perf = match buffer {
-            HookBuffer::Auto => !MapType::RingBuf.is_supported().unwrap_or(true),
+            HookBuffer::Auto => Feature::RingBuffer.is_there() == Some(false),
             HookBuffer::Ring => false,
             HookBuffer::Perf => true,
         };
@@ -316,7 +317,7 @@ impl MinimalBtf {
     ];
 
     fn of_kernel() -> Result<Self> {
-        let kernel = KernelBtf::running()?.ok_or_else(|| Error::unsupported("the kernel does not show its BTF"))?;
+        let kernel = KernelBtf::required()?;
         let wanted = CoreRelocations {
             names: Self::NAMES.map(str::to_owned).into(),
             ..CoreRelocations::default()

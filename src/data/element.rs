@@ -113,6 +113,44 @@ impl Element {
         &mut self.bytes[offset as usize..(offset + len) as usize]
     }
 
+    /// A part of the fixed part, if this element has it.
+    pub(super) fn get_fixed(&self, offset: u32, len: u32) -> Option<&[u8]> {
+        self.bytes.get(self.fixed_range(offset, len)?)
+    }
+
+    /// See [`get_fixed`](Self::get_fixed).
+    pub(super) fn get_fixed_mut(&mut self, offset: u32, len: u32) -> Option<&mut [u8]> {
+        self.fixed_range(offset, len)?;
+        Some(self.fixed_mut(offset, len))
+    }
+
+    fn fixed_range(&self, offset: u32, len: u32) -> Option<std::ops::Range<usize>> {
+        let end = offset.checked_add(len).filter(|end| *end <= self.fixed)?;
+        Some(offset as usize..end as usize)
+    }
+
+    /// The value of a slot, if this element has it.
+    pub(super) fn get_slot(&self, slot: u32) -> Option<&[u8]> {
+        self.slots.get(slot as usize).map(|_| self.slot(slot))
+    }
+
+    /// The bytes of a slot that this element has, for a new value of `len` bytes: in the place of the old value if that is long
+    /// enough, else at the end. `None` when the element would become larger than `limit` bytes.
+    pub(super) fn slot_for(&mut self, slot: u32, len: usize, limit: usize) -> Option<&mut [u8]> {
+        let span = self.slots.get_mut(slot as usize)?;
+        let mut start = span.start as usize;
+        if len > span.len as usize {
+            start = self.bytes.len();
+            let end = start.checked_add(len).filter(|end| *end <= limit)?;
+            self.bytes.resize(end, 0);
+        }
+        *span = Span {
+            start: start as u32,
+            len: len as u32,
+        };
+        self.bytes.get_mut(start..start + len)
+    }
+
     pub(super) fn slot(&self, slot: u32) -> &[u8] {
         let span = self.slots[slot as usize];
         &self.bytes[span.start as usize..(span.start + span.len) as usize]

@@ -8,20 +8,55 @@ use super::pipeline::Pipeline;
 use super::rest::Rest;
 use crate::Result;
 
+/// A pipeline that several producers have, in the keeping of whoever holds what they have to take turns at.
+pub trait SharedPipeline: Send + Sync {
+    /// See [`Emitter::emit`].
+    fn emit(&self, element: &mut Element) -> Result<()>;
+    /// See [`Emitter::emit_array`].
+    fn emit_array(&self, elements: &mut Vec<Element>) -> Result<()>;
+    /// See [`Emitter::flush`].
+    fn flush(&self) -> Result<()>;
+    /// See [`Emitter::watches_losses`].
+    fn watches_losses(&self) -> bool;
+    /// See [`Emitter::lose`].
+    fn lose(&self, place: LossPlace, count: u64) -> Result<()>;
+}
+
 /// The producer's end of a stream, taken with [`Stream::emitter`](super::Stream::emitter) when everybody has subscribed.
 #[derive(Debug, Default)]
 pub struct Emitter {
     layout: Layout,
-    pipeline: Pipeline,
+    route: Route,
     losses: Arc<Losses>,
     rest: Option<Rest>,
 }
 
+/// Whose pipeline it is.
+pub(super) enum Route {
+    Own(Pipeline),
+    Shared(Arc<dyn SharedPipeline>),
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Self::Own(Pipeline::default())
+    }
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Own(pipeline) => pipeline.fmt(f),
+            Self::Shared(_) => f.write_str("Shared"),
+        }
+    }
+}
+
 impl Emitter {
-    pub(super) fn new(layout: Layout, pipeline: Pipeline, losses: Arc<Losses>, rest: Option<Rest>) -> Self {
+    pub(super) fn new(layout: Layout, route: Route, losses: Arc<Losses>, rest: Option<Rest>) -> Self {
         Self {
             layout,
-            pipeline,
+            route,
             losses,
             rest,
         }
@@ -50,27 +85,44 @@ impl Emitter {
     /// Hands one element of a single data source to all subscribers.
     #[inline]
     pub fn emit(&mut self, element: &mut Element) -> Result<()> {
-        self.pipeline.emit(element)
+        match &mut self.route {
+            Route::Own(pipeline) => pipeline.emit(element),
+            Route::Shared(shared) => shared.emit(element),
+        }
     }
 
     /// Hands one batch of an array data source to all subscribers, and lets the sinks write it out.
     pub fn emit_array(&mut self, elements: &mut Vec<Element>) -> Result<()> {
-        self.pipeline.emit_array(elements)?;
-        self.pipeline.flush()
+        match &mut self.route {
+            Route::Own(pipeline) => {
+                pipeline.emit_array(elements)?;
+                pipeline.flush()
+            }
+            Route::Shared(shared) => shared.emit_array(elements),
+        }
     }
 
     /// Tells the sinks that the producer pauses.
     pub fn flush(&mut self) -> Result<()> {
-        self.pipeline.flush()
+        match &mut self.route {
+            Route::Own(pipeline) => pipeline.flush(),
+            Route::Shared(shared) => shared.flush(),
+        }
     }
 
     /// Whether somebody wants to know of losses where they happen.
     pub fn watches_losses(&self) -> bool {
-        self.pipeline.watches_losses()
+        match &self.route {
+            Route::Own(pipeline) => pipeline.watches_losses(),
+            Route::Shared(shared) => shared.watches_losses(),
+        }
     }
 
     /// Tells those who want to know that `count` events were lost before the next one. The counters are not touched.
     pub fn lose(&mut self, place: LossPlace, count: u64) -> Result<()> {
-        self.pipeline.lose(place, count)
+        match &mut self.route {
+            Route::Own(pipeline) => pipeline.lose(place, count),
+            Route::Shared(shared) => shared.lose(place, count),
+        }
     }
 }

@@ -16,6 +16,7 @@
 //! ```
 
 mod accessor;
+mod code;
 mod element;
 mod emitter;
 mod field;
@@ -26,6 +27,7 @@ mod kind;
 mod loss;
 mod packing;
 mod pipeline;
+mod raw;
 mod rest;
 mod source;
 mod stream;
@@ -36,8 +38,9 @@ mod tests;
 mod values;
 
 pub use accessor::{Accessor, Text, Typed, Value};
+pub use code::{Code, CodeSubscription, CodeView};
 pub use element::{Element, Layout};
-pub use emitter::Emitter;
+pub use emitter::{Emitter, SharedPipeline};
 pub use field::{Annotations, Field, FieldId, FieldSettings, Flags, NewField, Settings, StaticField};
 pub use footprint::{Footprint, Saved};
 pub use gate::{Gate, Verdict};
@@ -46,6 +49,7 @@ pub use kind::{Kind, Scalar};
 pub use loss::{LossPlace, Losses};
 pub use packing::Packing;
 pub use pipeline::{ArrayFn, ElementFn, Flow, FlushFn, LossFn, Pipeline};
+pub use raw::{RawError, scalar_of};
 pub use rest::Rest;
 pub use source::{Container, DataSource, FieldRef, SourceType};
 pub use stream::{Demand, RecordIds, Stream};

@@ -1,5 +1,6 @@
 //! Pipelines: what happens to the packets of one data source, in which order.
 
+use super::code::{Code, CodeSubscription, CodeView, NoCode};
 use super::element::Element;
 use super::loss::LossPlace;
 use crate::Result;
@@ -26,6 +27,7 @@ pub type LossFn = Box<dyn FnMut(LossPlace, u64) -> Result<()> + Send>;
 enum Subscriber {
     Element(ElementFn),
     Array(ArrayFn),
+    Code(CodeSubscription),
 }
 
 /// The subscribers of one data source in ascending priority, equal priorities in subscription order.
@@ -56,6 +58,17 @@ impl Pipeline {
         call: impl FnMut(&mut Vec<Element>) -> Result<Flow> + Send + 'static,
     ) {
         self.insert(priority, Subscriber::Array(Box::new(call)));
+    }
+
+    /// Subscribes the gadget's own code: whoever emits brings the [`Code`] that is called.
+    pub fn subscribe_code(&mut self, priority: i32, subscription: CodeSubscription) {
+        self.insert(priority, Subscriber::Code(subscription));
+    }
+
+    /// Whether the gadget's own code is among the subscribers.
+    pub fn has_code(&self) -> bool {
+        let mut subscribers = self.subscribers.iter();
+        subscribers.any(|(_, subscriber)| matches!(subscriber, Subscriber::Code(_)))
     }
 
     /// Is called whenever the producer pauses and once at the end.
@@ -89,11 +102,21 @@ impl Pipeline {
     /// Hands one element to all subscribers. An error ends the way of this element and is the caller's to report.
     #[inline]
     pub fn emit(&mut self, element: &mut Element) -> Result<()> {
+        self.emit_with(element, &mut NoCode)
+    }
+
+    /// Like [`emit`](Self::emit), with the gadget's own code at hand.
+    #[inline]
+    pub fn emit_with(&mut self, element: &mut Element, code: &mut impl Code) -> Result<()> {
         for (_, subscriber) in &mut self.subscribers {
-            if let Subscriber::Element(call) = subscriber
-                && call(element)? == Flow::Discard
-            {
-                return Ok(());
+            match subscriber {
+                Subscriber::Element(call) => {
+                    if call(element)? == Flow::Discard {
+                        return Ok(());
+                    }
+                }
+                Subscriber::Code(subscription) => code.element(*subscription, element),
+                Subscriber::Array(_) => {}
             }
         }
         Ok(())
@@ -101,6 +124,11 @@ impl Pipeline {
 
     /// Hands an array to all subscribers. An array that became empty is still handed on.
     pub fn emit_array(&mut self, elements: &mut Vec<Element>) -> Result<()> {
+        self.emit_array_with(elements, &mut NoCode)
+    }
+
+    /// Like [`emit_array`](Self::emit_array), with the gadget's own code at hand.
+    pub fn emit_array_with(&mut self, elements: &mut Vec<Element>, code: &mut impl Code) -> Result<()> {
         for (_, subscriber) in &mut self.subscribers {
             match subscriber {
                 Subscriber::Element(call) => {
@@ -124,6 +152,14 @@ impl Pipeline {
                         return Ok(());
                     }
                 }
+                Subscriber::Code(subscription) => match subscription.view {
+                    CodeView::Elements => {
+                        for element in elements.iter_mut() {
+                            code.element(*subscription, element);
+                        }
+                    }
+                    CodeView::Packets => code.array(*subscription, elements),
+                },
             }
         }
         Ok(())

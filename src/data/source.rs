@@ -57,6 +57,7 @@ impl Container {
 }
 
 /// A data source: name, type, fields, annotations, tags.
+#[derive(Clone)]
 pub struct DataSource {
     name: String,
     source_type: SourceType,
@@ -302,6 +303,11 @@ impl DataSource {
     /// Shows or hides a field in columns, with all its descendants if `recurse`.
     pub fn set_hidden(&mut self, id: FieldId, hidden: bool, recurse: bool) {
         self.update(id, recurse, |field| field.flags.set(Flags::HIDDEN, hidden));
+    }
+
+    /// Appends a tag to those of a field.
+    pub fn tag_field(&mut self, id: FieldId, tag: impl Into<String>) {
+        self.fields[id.index()].tags.push(tag.into());
     }
 
     /// Sets an annotation of a field.

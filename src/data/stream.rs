@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::emitter::Emitter;
+use super::emitter::{Emitter, Route, SharedPipeline};
 use super::field::FieldId;
 use super::gate::Gate;
 use super::loss::Losses;
@@ -33,6 +33,10 @@ pub struct Stream {
     pub packing: Option<Packing>,
     /// Counts what does not arrive.
     pub losses: Arc<Losses>,
+    /// Who keeps the pipeline for several producers, if somebody does.
+    pub(crate) shared: Option<Arc<dyn SharedPipeline>>,
+    /// See [`is_slow`](Self::is_slow).
+    pub(crate) slow: bool,
 }
 
 /// Where a stream's raw records carry what containers are found by.
@@ -66,17 +70,30 @@ impl Stream {
             rest: None,
             packing: None,
             losses: Arc::default(),
+            shared: None,
+            slow: false,
         }
+    }
+
+    /// Hands the pipeline over to who keeps it for several producers; emitters go through `shared` from now on.
+    pub fn share(&mut self, shared: Arc<dyn SharedPipeline>) -> Pipeline {
+        self.shared = Some(shared);
+        self.slow |= self.pipeline.has_code();
+        std::mem::take(&mut self.pipeline)
+    }
+
+    /// Whether subscribers may take so long that a producer who must not wait hands over to a thread that may.
+    pub fn is_slow(&self) -> bool {
+        self.slow
     }
 
     /// The producer's end. Nobody can subscribe any more.
     pub fn emitter(&mut self) -> Emitter {
-        Emitter::new(
-            self.source.layout().clone(),
-            std::mem::take(&mut self.pipeline),
-            Arc::clone(&self.losses),
-            self.rest,
-        )
+        let route = match &self.shared {
+            Some(shared) => Route::Shared(Arc::clone(shared)),
+            None => Route::Own(std::mem::take(&mut self.pipeline)),
+        };
+        Emitter::new(self.source.layout().clone(), route, Arc::clone(&self.losses), self.rest)
     }
 }
 

@@ -62,6 +62,37 @@ pub fn struct_fields_of(btf: &Btf<'_>, of: &BtfType<'_>) -> Result<StructFields>
     Ok(walk.out)
 }
 
+/// The fields of a value of type `id`: the members of a struct, or else one field called `name`.
+pub fn value_fields(btf: &Btf<'_>, name: &str, id: TypeId) -> Result<StructFields> {
+    let of = btf
+        .resolve(id)
+        .ok_or_else(|| Error::not_found(format!("type {id} not found in eBPF object")))?;
+    if of.kind == BtfKind::Struct {
+        return struct_fields_of(btf, &of);
+    }
+    let size = btf.size_of(id).unwrap_or_default();
+    let mut walk = Walk {
+        btf,
+        out: StructFields {
+            size,
+            ..StructFields::default()
+        },
+    };
+    let whole = Member {
+        name,
+        type_id: id,
+        bit_offset: 0,
+        bitfield_size: 0,
+    };
+    walk.member(&whole, None, 0, false, 0)?;
+    if walk.out.fields.is_empty() {
+        return Err(Error::invalid(format!(
+            "the type of the {name} is not one that can be shown"
+        )));
+    }
+    Ok(walk.out)
+}
+
 struct Walk<'b, 'a> {
     btf: &'b Btf<'a>,
     out: StructFields,
@@ -93,7 +124,7 @@ impl<'a> Walk<'_, 'a> {
 
     fn member(
         &mut self,
-        member: &Member<'a>,
+        member: &Member<'_>,
         parent: Option<usize>,
         bit_base: u64,
         aliased: bool,

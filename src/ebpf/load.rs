@@ -7,14 +7,16 @@
 use std::collections::HashSet;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
 
 use libbpf_rs::{MapType, Object, OpenMapMut, OpenObject, ProgramAttachType};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::attach::uprobe;
 use super::attach::{Section, freplace};
+use super::btf::archive::{self, Machine};
 use super::btf::{BtfKind, KernelBtf, MinimalOptions, minimal};
 use super::buffer::{BufferKind, BufferSettings};
+use super::features::{self, Feature};
 use super::loaded::Loaded;
 use super::markers::{BUILD_ID_MAP, MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH, SOCKETS_MAP, SWITCHED_MAPS};
 use super::object::{EbpfObject, IFACE, PARAM_PREFIX, ProgramInfo, open};
@@ -109,7 +111,7 @@ impl EbpfObject {
                 }
             }
             // A kernel without such links refuses programs for them; one by one they can be attached there too.
-            if info.target.is_uprobe_multi() && !uprobe::has_multi() {
+            if info.target.is_uprobe_multi() && Feature::UprobeMulti.is_there() != Some(true) {
                 program.set_attach_type(ProgramAttachType::CgroupInetIngress);
             }
         }
@@ -122,7 +124,14 @@ impl EbpfObject {
         let error = load_error(&error, &log);
         match refused {
             None if linked => Ok(Attempt::WithoutLinks),
-            Some(program) => Ok(Attempt::Refused(program, error)),
+            Some(program) => {
+                let info = self.programs().iter().find(|info| info.name == program);
+                let error = match info.and_then(too_old) {
+                    Some(hint) => error.with_hint(hint),
+                    None => error,
+                };
+                Ok(Attempt::Refused(program, error))
+            }
             None => Err(error.context("creating eBPF collection")),
         }
     }
@@ -166,10 +175,11 @@ impl EbpfObject {
         if self.relocations().names.is_empty() && !self.relocations().needs_whole_kernel {
             return Ok(None);
         }
-        let kernel = KernelBtf::running()?.ok_or_else(|| {
-            Error::unsupported("this kernel does not show its types (no /sys/kernel/btf/vmlinux)")
-                .with_hint("use a kernel of 5.4 or later that is built with CONFIG_DEBUG_INFO_BTF")
-        })?;
+        let kernel = match (KernelBtf::running()?, self.btf_archive()) {
+            (Some(kernel), _) => kernel,
+            (None, Some(archive)) => Arc::new(archive::find(archive, &Machine::this()?)?),
+            (None, None) => return Err(KernelBtf::missing()),
+        };
         let layout = self.reads_sockets().then(|| socket_fields.layout());
         let options = MinimalOptions {
             without_ring_buffer: kind == BufferKind::Perf,
@@ -217,6 +227,12 @@ impl EbpfObject {
             let name = map.name().to_string_lossy().into_owned();
             let failed = |error: libbpf_rs::Error| Error::invalid(format!("preparing map {name:?}: {error}"));
             if self.buffers().contains(&name) && map.map_type() == MapType::RingBuf {
+                set_buffer(&mut map, kind, &options.buffers).map_err(failed)?;
+            } else if self.fixed_buffers().contains(&name) {
+                let kind = match map.map_type() {
+                    MapType::RingBuf => BufferKind::Ring,
+                    _ => BufferKind::Perf,
+                };
                 set_buffer(&mut map, kind, &options.buffers).map_err(failed)?;
             } else if name == MNTNS_FILTER_MAP && self.filters_mntns() {
                 if let Some(filter) = options.mntns_filter {
@@ -499,7 +515,12 @@ fn link_operations(object: &mut OpenObject) -> Result<bool> {
 
 fn set_buffer(map: &mut OpenMapMut<'_>, kind: BufferKind, settings: &BufferSettings) -> libbpf_rs::Result<()> {
     match kind {
-        BufferKind::Ring => map.set_max_entries(settings.ring_bytes(map.max_entries())),
+        BufferKind::Ring => {
+            // The older convention declares the type of events here, which is not the kernel's business.
+            map.set_key_size(0)?;
+            map.set_value_size(0)?;
+            map.set_max_entries(settings.ring_bytes(map.max_entries()))
+        }
         BufferKind::Perf => {
             map.set_type(MapType::PerfEventArray)?;
             map.set_key_size(4)?;
@@ -511,6 +532,15 @@ fn set_buffer(map: &mut OpenMapMut<'_>, kind: BufferKind, settings: &BufferSetti
 
 fn missing_variable(name: &str) -> Error {
     Error::not_found(format!("variable {name:?} not found on ebpf spec: file does not exist"))
+}
+
+/// What is said of a program that this kernel is too old for.
+fn too_old(program: &ProgramInfo) -> Option<String> {
+    let since = features::too_old_for(&program.section)?;
+    let (name, section) = (&program.name, &program.section);
+    Some(format!(
+        "programs like {name:?} (section {section:?}) came with Linux {since}"
+    ))
 }
 
 pub(super) fn say_left_out(program: &ProgramInfo, error: &Error) {
@@ -527,9 +557,7 @@ pub(super) fn say_left_out(program: &ProgramInfo, error: &Error) {
 fn load_error(error: &libbpf_rs::Error, log: &Log) -> Error {
     let permission = error.kind() == libbpf_rs::ErrorKind::PermissionDenied && !log.mentions("BEGIN PROG LOAD LOG");
     if permission {
-        return Error::new(ErrorKind::Permission, format!("the kernel does not allow it: {error}")).with_hint(
-            "loading eBPF needs CAP_BPF and CAP_PERFMON, or root, and a kernel that is not locked down against it",
-        );
+        return features::not_allowed(error);
     }
     match log.refusal(LOG_TAIL) {
         Some(refusal) if !refusal.tail.is_empty() => {

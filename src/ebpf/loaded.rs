@@ -309,12 +309,6 @@ impl Loaded {
         self.attachments.clear();
     }
 
-    /// The maps of stacks that the object has, by name.
-    pub fn stack_maps(&self) -> Vec<(&'static str, MapHandle)> {
-        let found = |name| Some((name, self.map(name).ok()?));
-        STACK_MAPS.into_iter().filter_map(found).collect()
-    }
-
     /// Lets those who turn ids of stacks into texts find them.
     pub fn publish_stacks(&self, to: &StackMaps) {
         let [kernel, user, build_ids] = STACK_MAPS.map(|name| self.map(name).ok());
@@ -329,6 +323,17 @@ impl Loaded {
             .find(|map| map.name() == name)
             .ok_or_else(|| Error::not_found(format!("map {name:?} not found in eBPF object")))?;
         MapHandle::try_from(&map).map_err(|error| Error::new(ErrorKind::Io, format!("map {name:?}: {error}")))
+    }
+
+    /// Handles on all maps of the object, by name.
+    pub fn map_handles(&self) -> Result<Vec<(String, MapHandle)>> {
+        let maps = self.object.maps().map(|map| {
+            let name = map.name().to_string_lossy().into_owned();
+            let handle = MapHandle::try_from(&map);
+            let handle = handle.map_err(|error| Error::new(ErrorKind::Io, format!("map {name:?}: {error}")))?;
+            Ok((name, handle))
+        });
+        maps.collect()
     }
 
     /// Which kind of buffer carries the events of maps that can be either.

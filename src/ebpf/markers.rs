@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::btf::{Btf, BtfKind, BtfType, TypeId};
+use super::convention;
 use super::inspect::maps::Map;
 use crate::{Error, Result, ResultExt};
 
@@ -38,10 +39,21 @@ pub struct MapIterator {
     pub name: String,
     /// The map.
     pub map: String,
-    /// The struct of a key.
+    /// The type of a key.
     pub key: TypeId,
-    /// The struct of a value.
+    /// The type of a value.
     pub value: TypeId,
+    /// What its entries are.
+    pub shape: MapShape,
+}
+
+/// What the entries of a map that is a data source are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapShape {
+    /// Rows, fetched at intervals.
+    Rows,
+    /// Histograms, fetched when the run ends.
+    Histograms,
 }
 
 /// One declared data source.
@@ -79,6 +91,8 @@ pub struct Markers {
     pub params: Vec<String>,
     /// Maps that become perf event arrays where there is no ring buffer.
     pub buffers: Vec<String>,
+    /// Buffers that are what they are declared as, wherever they run.
+    pub fixed_buffers: Vec<String>,
     /// Whether the object can be restricted to mount namespaces.
     pub filters_mntns: bool,
 }
@@ -94,7 +108,7 @@ pub const SOCKETS_MAP: &str = "gadget_sockets";
 /// The map of build ids, whose declared size of 0 is not for the kernel.
 pub(super) const BUILD_ID_MAP: &str = "ig_build_id";
 /// The maps of kernel stacks, of user stacks, and of build ids.
-pub(super) const STACK_MAPS: [&str; 3] = ["ig_kstack", "ig_ustack", BUILD_ID_MAP];
+pub const STACK_MAPS: [&str; 3] = ["ig_kstack", "ig_ustack", BUILD_ID_MAP];
 /// Maps of megabytes that nothing uses unless a constant is on: map, constant.
 pub(super) const SWITCHED_MAPS: [(&str, &str); 2] =
     [("ig_ustack", "collect_ustack"), (BUILD_ID_MAP, "collect_build_id")];
@@ -184,7 +198,31 @@ impl Markers {
                 }
             }
         }
+        if found.sources.is_empty() {
+            found.older_convention(btf)?;
+        }
         Ok(found)
+    }
+
+    /// Takes over what the names of maps declare in an object without markers of data sources.
+    fn older_convention(&mut self, btf: &Btf<'_>) -> Result<()> {
+        self.sources = convention::discover(btf)?;
+        if self.sources.is_empty() {
+            return Ok(());
+        }
+        for source in &self.sources {
+            if let Declared::Tracer(tracer) = source
+                && !self.buffers.contains(&tracer.map)
+            {
+                self.fixed_buffers.push(tracer.map.clone());
+            }
+        }
+        for name in convention::parameters(btf) {
+            if !self.params.contains(&name) {
+                self.params.push(name);
+            }
+        }
+        Ok(())
     }
 
     fn take(&mut self, btf: &Btf<'_>, parts: &Parts, family: &str, rest: &str) -> Result<()> {
@@ -311,6 +349,7 @@ impl Markers {
             map: map.to_owned(),
             key: key.id,
             value: value.id,
+            shape: MapShape::Rows,
         }))
     }
 

@@ -3,9 +3,12 @@
 pub mod attach;
 pub mod btf;
 pub mod buffer;
+pub mod convention;
 pub mod elf;
+pub mod features;
 pub mod fetch;
 pub mod fields;
+mod handoff;
 pub mod inspect;
 mod kernel_stacks;
 mod load;

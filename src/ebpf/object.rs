@@ -12,7 +12,7 @@ use super::attach::uprobe::{SPECS_MAP, SpecLayout};
 use super::btf::{Btf, CoreRelocations};
 use super::elf::{GadgetElf, Variable};
 use super::fetch::schedule::DEFAULT_MAP_INTERVAL;
-use super::markers::{DeclaredMap, MapClass, Markers, Parts, SOCKETS_MAP};
+use super::markers::{DeclaredMap, MNTNS_FILTER_MAP, MapClass, Markers, Parts, SOCKETS_MAP};
 use super::params::{EbpfParam, ParamOverride};
 use super::print;
 use super::schema::SourceSchema;
@@ -61,6 +61,8 @@ pub struct EbpfObject {
     asks_usdt_arguments: bool,
     reads_sockets: bool,
     alternatives: Vec<Vec<String>>,
+    /// What the image brings for kernels that show no BTF.
+    btf_archive: Option<Arc<[u8]>>,
 }
 
 impl EbpfObject {
@@ -132,7 +134,13 @@ impl EbpfObject {
             reads_sockets: parts.maps.contains_key(SOCKETS_MAP),
             markers,
             alternatives,
+            btf_archive: None,
         })
+    }
+
+    /// Gives the object an archive of BTF for kernels that show none.
+    pub fn set_btf_archive(&mut self, archive: Option<&[u8]>) {
+        self.btf_archive = archive.map(Arc::from);
     }
 
     /// Takes over what the parameters say about the data sources: when map iterators are fetched.
@@ -140,7 +148,7 @@ impl EbpfObject {
         let value = |key: &str| values.get(&format!("{PARAM_PREFIX}{key}")).unwrap_or_default();
         self.sources
             .schedule_maps(value(FETCH_INTERVAL), value(FETCH_COUNT), streams)?;
-        for map in &self.sources.maps {
+        for map in self.sources.scheduled_maps() {
             map.schedule.check_map(streams[map.stream].source.name())?;
         }
         Ok(())
@@ -168,12 +176,25 @@ impl EbpfObject {
         let iface = self.attaches_to_interfaces().then_some(iface);
         own.chain(iface)
             .chain([trace_pipe])
-            .chain(fetch_params(!self.sources.maps.is_empty()))
+            .chain(fetch_params(self.sources.scheduled_maps().next().is_some()))
             .map(|mut param| {
                 param.prefix = PARAM_PREFIX.to_owned();
                 param
             })
             .collect()
+    }
+
+    /// Says anew where the programs are attached, because the configuration has changed.
+    pub fn retarget(&mut self, config: &Config) {
+        for program in &mut self.programs {
+            *program = program_info(&program.name, &program.section, config, &self.markers);
+        }
+    }
+
+    /// Whether a second load of the object can go on using the map `name` of the first one: not buffers of events, the filter, and
+    /// what holds variables.
+    pub fn keeps_map(&self, name: &str) -> bool {
+        name != MNTNS_FILTER_MAP && !name.contains('.') && !self.markers.buffers.iter().any(|buffer| buffer == name)
     }
 
     /// The programs in file order.
@@ -266,6 +287,10 @@ impl EbpfObject {
         Ok(SpecLayout::read(&Btf::parse(GadgetElf::parse(&self.bytes)?.btf)?))
     }
 
+    pub(super) fn btf_archive(&self) -> Option<&[u8]> {
+        self.btf_archive.as_deref()
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -286,8 +311,13 @@ impl EbpfObject {
         &self.markers.buffers
     }
 
+    /// Event buffers that are what they are declared as, wherever they run.
+    pub(super) fn fixed_buffers(&self) -> &[String] {
+        &self.markers.fixed_buffers
+    }
+
     /// Lists of programs of which the first that the kernel can run is taken.
-    pub(super) fn alternatives(&self) -> &[Vec<String>] {
+    pub(crate) fn alternatives(&self) -> &[Vec<String>] {
         &self.alternatives
     }
 

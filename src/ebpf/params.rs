@@ -258,6 +258,11 @@ impl Encoding {
     }
 }
 
+/// Whether a variable of type `id` can be set to what a text says.
+pub(super) fn can_be_set(btf: &Btf<'_>, id: TypeId) -> bool {
+    !matches!(encoding(btf, id), Encoding::Opaque)
+}
+
 fn integer(value: &str, size: usize, signed: bool) -> Option<Vec<u8>> {
     let bits = size as u32 * 8;
     let wide = if signed {

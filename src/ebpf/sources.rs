@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::btf::{Btf, BtfKind, KernelBtf, TypeId};
+use super::btf::{Btf, KernelBtf, TypeId};
+use super::convention;
 use super::fetch::schedule::{DEFAULT_MAP_INTERVAL, MapFetches, Schedule};
-use super::fields::{EnumValues, StructFields, struct_fields, struct_fields_of};
-use super::markers::Declared;
+use super::fields::{EnumValues, StructFields, struct_fields, value_fields};
+use super::markers::{Declared, MapShape};
 use super::schema::{SourceSchema, StructSchema, Texts};
+use crate::Result;
 use crate::data::{SourceType, Stream};
 use crate::metadata::config::Config;
-use crate::{Error, Result};
 
 /// A tracer, registered as a data source.
 #[derive(Clone, Debug)]
@@ -41,9 +43,17 @@ pub struct MapSource {
     pub stream: usize,
     /// Name of the map.
     pub map: String,
+    /// What its entries are.
+    pub shape: MapShape,
     /// When it is fetched.
     pub schedule: Schedule,
 }
+
+/// How histograms are shown unless the metadata says otherwise.
+const HISTOGRAMS: [(&str, &str); 2] = [
+    ("cli.supported-output-modes", "histogram,json,jsonpretty,none,yaml"),
+    ("cli.default-output-mode", "histogram"),
+];
 
 /// All data sources of an object, each kind in declaration order.
 #[derive(Debug, Default)]
@@ -85,15 +95,23 @@ impl Sources {
 
     /// Takes over the values of `map-fetch-interval` and `map-fetch-count`, and annotates the data sources with them.
     pub(super) fn schedule_maps(&mut self, interval: &str, count: &str, streams: &mut [Stream]) -> Result<()> {
-        if self.maps.is_empty() {
+        let names: Vec<&str> = self
+            .scheduled_maps()
+            .map(|map| streams[map.stream].source.name())
+            .collect();
+        if names.is_empty() {
             return Ok(());
         }
-        let names: Vec<&str> = self.maps.iter().map(|map| streams[map.stream].source.name()).collect();
         let fetches = MapFetches::parse(interval, count, &names)?;
-        for map in &mut self.maps {
+        for map in self.maps.iter_mut().filter(|map| map.shape == MapShape::Rows) {
             map.schedule = Schedule::of_map(&mut streams[map.stream].source, &fetches);
         }
         Ok(())
+    }
+
+    /// Those whose fetches the parameters are about.
+    pub(super) fn scheduled_maps(&self) -> impl Iterator<Item = &MapSource> {
+        self.maps.iter().filter(|map| map.shape == MapShape::Rows)
     }
 }
 
@@ -112,19 +130,15 @@ impl Record {
     }
 
     fn of(btf: &Btf<'_>, declared: &Declared) -> Result<Self> {
-        let structure = |id: TypeId| match btf.get(id).filter(|t| t.kind == BtfKind::Struct) {
-            Some(t) => struct_fields_of(btf, &t),
-            None => Err(Error::not_found(format!("struct {id} not found in eBPF object"))),
-        };
         Ok(match declared {
             Declared::Tracer(tracer) => Self::One(struct_fields(btf, &tracer.event)?),
             Declared::Iterator(iterator) => Self::One(struct_fields(btf, &iterator.element)?),
             Declared::MapIterator(iterator) => {
-                let mut key = structure(iterator.key)?;
+                let mut key = value_fields(btf, "key", iterator.key)?;
                 for field in &mut key.fields {
                     field.tags.push("role:key".to_owned());
                 }
-                Self::KeyAndValue(key, structure(iterator.value)?)
+                Self::KeyAndValue(key, convention::value_of(btf, iterator)?)
             }
         })
     }
@@ -190,11 +204,21 @@ impl Registration<'_> {
                 record_size: schema.record_size(),
                 schedule: Schedule::of_iterator(&mut self.streams[stream].source)?,
             }),
-            Declared::MapIterator(iterator) => self.sources.maps.push(MapSource {
-                stream,
-                map: iterator.map.clone(),
-                schedule: Schedule::default(),
-            }),
+            Declared::MapIterator(iterator) => {
+                let histograms = iterator.shape == MapShape::Histograms;
+                let source = &mut self.streams[stream].source;
+                for (annotation, value) in HISTOGRAMS.into_iter().filter(|_| histograms) {
+                    if source.annotation(annotation).is_none() {
+                        source.annotate(annotation, value);
+                    }
+                }
+                self.sources.maps.push(MapSource {
+                    stream,
+                    map: iterator.map.clone(),
+                    shape: iterator.shape,
+                    schedule: Schedule::new(Duration::ZERO, 0, histograms),
+                });
+            }
         }
         self.sources.schemas.push(schema);
         Ok(())

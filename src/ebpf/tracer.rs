@@ -12,7 +12,8 @@ use libbpf_rs::MapHandle;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::buffer::drain::{Served, drain, drain_rest};
-use super::buffer::{BufferSettings, Reader, reader};
+use super::buffer::{BufferSettings, OnRecord, Reader, reader};
+use super::handoff::{Batches, Queue, Taken};
 use super::loaded::LossCounter;
 use crate::data::{Emitter, Gate, Inlet, Tap};
 use crate::stop::StopSignal;
@@ -45,6 +46,8 @@ pub struct TracerSetup {
     pub timestamp: Option<usize>,
     /// Records of before this time (nanoseconds since boot) are another tracer's.
     pub not_before: u64,
+    /// Whether a thread of its own does what is to be done with records, because that may take longer than a buffer takes to fill.
+    pub slow: bool,
 }
 
 /// What a tracer that has finished gives back.
@@ -153,6 +156,149 @@ fn run(
     wake: &Arc<EventFd>,
     ready: &std::sync::mpsc::SyncSender<Result<()>>,
 ) -> Finished {
+    match setup.slow {
+        true => run_slow(setup, shared, wake, ready),
+        false => run_fast(setup, shared, wake, ready),
+    }
+}
+
+/// Opens the buffer, and says whether that went well.
+fn open(
+    map: &MapHandle,
+    settings: &BufferSettings,
+    name: &str,
+    on_record: OnRecord,
+    ready: &std::sync::mpsc::SyncSender<Result<()>>,
+) -> Option<Box<dyn Reader>> {
+    let opened = reader(map, settings, on_record).with_context(|| format!("tracer {name:?}"));
+    let (reader, result) = match opened {
+        Ok(reader) => (Some(reader), Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    // The receiver waits for exactly this.
+    let _ = ready.send(result);
+    reader
+}
+
+/// Reads, and hands over to a thread that may take its time.
+fn run_slow(
+    setup: TracerSetup,
+    shared: &Arc<Shared>,
+    wake: &Arc<EventFd>,
+    ready: &std::sync::mpsc::SyncSender<Result<()>>,
+) -> Finished {
+    let queue = Arc::new(Queue::default());
+    let mut gate = setup.gate;
+    if let Some(gate) = &mut gate {
+        let queue = Arc::clone(&queue);
+        gate.on_change(Arc::new(move || queue.wake()));
+    }
+    let mut flow = EventFlow {
+        inlet: Inlet::new(setup.emitter, gate, setup.tap),
+        lost_reservations: setup.lost_reservations,
+        timestamp: setup.timestamp,
+        not_before: setup.not_before,
+        shared: Arc::clone(shared),
+    };
+    let batch = Rc::new(RefCell::new(Batches::new(Arc::clone(&queue))));
+    let records = Rc::clone(&batch);
+    let on_record = Box::new(move |record: &[u8]| records.borrow_mut().add(record));
+    let Some(mut reader) = open(&setup.map, &setup.settings, &setup.name, on_record, ready) else {
+        return flow.finish(0);
+    };
+    let stop = setup.stop.clone();
+    std::thread::scope(|scope| {
+        let worker = std::thread::Builder::new()
+            .name(format!("events {}", setup.name))
+            .spawn_scoped(scope, {
+                let (queue, stop, flow) = (&*queue, &stop, &mut flow);
+                move || {
+                    let result = catch_unwind(AssertUnwindSafe(|| work(flow, queue)));
+                    queue.abandon();
+                    match result {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => stop.fail(error),
+                        Err(_) => stop.fail(Error::new(ErrorKind::Other, "a subscriber of events panicked")),
+                    }
+                }
+            });
+        let mut served = Forwarder {
+            batch: Rc::clone(&batch),
+            shared: Arc::clone(shared),
+        };
+        let result = match worker {
+            Ok(_) => drain(reader.as_mut(), &mut served, wake).and_then(|()| drain_rest(reader.as_mut(), &mut served)),
+            Err(error) => Err(Error::from(error).context("starting a thread for events")),
+        };
+        batch.borrow_mut().hand_over(reader.lost());
+        queue.close();
+        if let Err(error) = result {
+            stop.fail(error);
+            wait_until_finished(shared);
+        }
+    });
+    flow.finish(reader.lost())
+}
+
+/// Does what is to be done with the records of `queue` until it is closed and empty.
+fn work(flow: &mut EventFlow, queue: &Queue) -> Result<()> {
+    loop {
+        let held = flow.inlet.holds();
+        match queue.next(held.then_some(HELD_INTERVAL)) {
+            Taken::Batch(batch) => {
+                batch.records().for_each(|record| flow.record(record));
+                queue.give_back(batch);
+            }
+            Taken::Nothing(lost) => {
+                if held {
+                    flow.inlet.release(false);
+                }
+                flow.pause(lost)?;
+            }
+            Taken::End(lost) => {
+                let deadline = std::time::Instant::now() + FINAL_WAIT;
+                while flow.inlet.holds() && std::time::Instant::now() < deadline {
+                    std::thread::sleep(Duration::from_millis(10));
+                    flow.inlet.release(false);
+                }
+                flow.inlet.release(true);
+                return flow.pause(lost);
+            }
+        }
+    }
+}
+
+/// What the reading thread does when records go to another one.
+struct Forwarder {
+    batch: Rc<RefCell<Batches>>,
+    shared: Arc<Shared>,
+}
+
+impl Served for Forwarder {
+    fn pause(&mut self, lost_in_buffer: u64) -> Result<()> {
+        self.batch.borrow_mut().hand_over(lost_in_buffer);
+        Ok(())
+    }
+
+    fn idle_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    fn periodic(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn finished(&self) -> bool {
+        self.shared.finished.load(Ordering::Acquire)
+    }
+}
+
+fn run_fast(
+    setup: TracerSetup,
+    shared: &Arc<Shared>,
+    wake: &Arc<EventFd>,
+    ready: &std::sync::mpsc::SyncSender<Result<()>>,
+) -> Finished {
     let mut gate = setup.gate;
     if let Some(gate) = &mut gate {
         let wake = Arc::clone(wake);
@@ -176,17 +322,9 @@ fn run(
             stop.fail(Error::new(ErrorKind::Other, "a subscriber of events panicked"));
         }
     };
-    let opened = reader(&setup.map, &setup.settings, Box::new(on_record));
-    let mut reader = match opened {
-        Ok(reader) => {
-            // The receiver waits for exactly this.
-            let _ = ready.send(Ok(()));
-            reader
-        }
-        Err(error) => {
-            let _ = ready.send(Err(error.context(format!("tracer {:?}", setup.name))));
-            return flow.borrow_mut().finish(0);
-        }
+    let opened = open(&setup.map, &setup.settings, &setup.name, Box::new(on_record), ready);
+    let Some(mut reader) = opened else {
+        return flow.borrow_mut().finish(0);
     };
     let mut served = Worker {
         flow: Rc::clone(&flow),
@@ -256,6 +394,16 @@ impl EventFlow {
         self.inlet.account(lost_in_buffer.saturating_add(reservations))
     }
 
+    /// There is nothing more for now.
+    fn pause(&mut self, lost_in_buffer: u64) -> Result<()> {
+        self.shared.events.store(self.inlet.events(), Ordering::Relaxed);
+        // Asking the kernel for its counter costs more than an event.
+        if self.inlet.has_tap() || self.inlet.emitter().watches_losses() {
+            self.account(lost_in_buffer)?;
+        }
+        self.inlet.emitter().flush()
+    }
+
     fn finish(&mut self, lost_in_buffer: u64) -> Finished {
         // Whoever wants to know of losses was told by the last pause, unless the run fails, which is said elsewhere.
         let _ = self.account(lost_in_buffer);
@@ -279,13 +427,7 @@ struct Worker {
 
 impl Served for Worker {
     fn pause(&mut self, lost_in_buffer: u64) -> Result<()> {
-        let mut flow = self.flow.borrow_mut();
-        self.shared.events.store(flow.inlet.events(), Ordering::Relaxed);
-        // Asking the kernel for its counter costs more than an event.
-        if flow.inlet.has_tap() || flow.inlet.emitter().watches_losses() {
-            flow.account(lost_in_buffer)?;
-        }
-        flow.inlet.emitter().flush()
+        self.flow.borrow_mut().pause(lost_in_buffer)
     }
 
     fn idle_interval(&self) -> Option<Duration> {

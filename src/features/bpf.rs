@@ -1,36 +1,9 @@
 //! What the kernel's BPF has: types of programs and maps, and features beyond them.
 
-use std::sync::OnceLock;
+use libbpf_rs::MapType;
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, ProgramType};
-
-use super::kernel::has_uprobes;
 use super::{Fact, Status};
-use crate::ebpf::attach::has_kprobes;
-use crate::ebpf::buffer::ring_buffer_supported;
-
-/// Types of programs, as their sections begin, and the first version of Linux that has them.
-const PROGRAMS: &[(&str, ProgramType, &str)] = &[
-    ("socket", ProgramType::SocketFilter, "3.19"),
-    ("kprobe", ProgramType::Kprobe, "4.1"),
-    ("classifier", ProgramType::SchedCls, "4.1"),
-    ("tracepoint", ProgramType::Tracepoint, "4.7"),
-    ("xdp", ProgramType::Xdp, "4.8"),
-    ("perf_event", ProgramType::PerfEvent, "4.9"),
-    ("cgroup_skb", ProgramType::CgroupSkb, "4.10"),
-    ("sockops", ProgramType::SockOps, "4.13"),
-    ("sk_skb", ProgramType::SkSkb, "4.14"),
-    ("raw_tracepoint", ProgramType::RawTracepoint, "4.17"),
-    ("sk_msg", ProgramType::SkMsg, "4.17"),
-    ("flow_dissector", ProgramType::FlowDissector, "4.20"),
-    ("fentry, fexit", ProgramType::Tracing, "5.5"),
-    ("struct_ops", ProgramType::StructOps, "5.6"),
-    ("freplace", ProgramType::Ext, "5.6"),
-    ("lsm", ProgramType::Lsm, "5.7"),
-    ("sk_lookup", ProgramType::SkLookup, "5.9"),
-    ("syscall", ProgramType::Syscall, "5.14"),
-    ("netfilter", ProgramType::Netfilter, "6.4"),
-];
+use crate::ebpf::features::{Feature, PROGRAMS, may_load};
 
 /// Types of maps and the first version of Linux that has them.
 const MAPS: &[(&str, MapType, &str)] = &[
@@ -75,46 +48,16 @@ fn fact(area: &'static str, name: &str, supported: libbpf_rs::Result<bool>, sinc
     }
 }
 
-/// Whether this process may create a map at all.
-fn may_load() -> bool {
-    static MAY: OnceLock<bool> = OnceLock::new();
-    *MAY.get_or_init(|| probe_map(MapType::Array).is_some())
-}
-
-fn probe_map(kind: MapType) -> Option<MapHandle> {
-    let options = libbpf_sys::bpf_map_create_opts {
-        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
-        ..Default::default()
-    };
-    MapHandle::create(kind, Some("ig_probe"), 4, 4, 1, &options).ok()
-}
-
 pub(super) fn features() -> Vec<Fact> {
-    const AREA: &str = "features";
-    let ring_buffer = if may_load() {
-        Status::of(ring_buffer_supported())
-    } else {
-        Status::Unknown
-    };
-    vec![
-        Fact::new(AREA, "ring buffer", ring_buffer)
-            .remedy("none is needed: perf buffers are used; ring buffers came with Linux 5.8"),
-        Fact::new(AREA, "batched map operations", batch_operations())
-            .remedy("none is needed: entries are read one by one; batches came with Linux 5.6"),
-        Fact::new(AREA, "kprobes", Status::of(has_kprobes()))
-            .remedy("use a kernel with CONFIG_KPROBE_EVENTS, or gadgets that do with tracepoints"),
-        Fact::new(AREA, "uprobes", Status::of(has_uprobes())).remedy("use a kernel with CONFIG_UPROBE_EVENTS"),
-    ]
-}
-
-/// Whether the kernel can look many entries of a map up at once: asked of a map with one entry.
-fn batch_operations() -> Status {
-    let Some(map) = probe_map(MapType::Hash) else {
-        return Status::Unknown;
-    };
-    if map.update(&[1; 4], &[1; 4], MapFlags::ANY).is_err() {
-        return Status::Unknown;
-    }
-    let entries = map.lookup_batch(2, MapFlags::ANY, MapFlags::ANY);
-    Status::of(entries.is_ok_and(|mut entries| entries.next().is_some()))
+    Feature::ALL
+        .into_iter()
+        .map(|feature| {
+            let status = feature.is_there().map_or(Status::Unknown, Status::of);
+            let fact = Fact::new("features", feature.name(), status).remedy(feature.advice());
+            match status {
+                Status::Unknown => fact.detail("only trying tells"),
+                _ => fact,
+            }
+        })
+        .collect()
 }

@@ -16,7 +16,7 @@ pub struct ProgramReport {
     pub name: String,
     /// Its ELF section.
     pub section: String,
-    /// Whether the gadget can do without it.
+    /// Whether the gadget can do without it: always, or because an alternative to it can run here.
     pub optional: bool,
     /// Why it cannot run here; the words are those of a run.
     pub error: Option<Error>,
@@ -34,7 +34,9 @@ pub fn check(image: &GadgetImage) -> Result<Vec<ProgramReport>> {
     let config = Arc::new(config);
     let mut reports = Vec::new();
     for bytes in image.ebpf() {
-        let object = EbpfObject::instantiate(bytes.into(), &config, &mut Vec::new())?;
+        let mut object = EbpfObject::instantiate(bytes.into(), &config, &mut Vec::new())?;
+        object.set_btf_archive(image.btfgen());
+        let first = reports.len();
         for program in object.programs() {
             reports.push(ProgramReport {
                 name: program.name.clone(),
@@ -42,6 +44,14 @@ pub fn check(image: &GadgetImage) -> Result<Vec<ProgramReport>> {
                 optional: program.optional.is_some(),
                 error: attempt(&object, &program.name, &program.target).err(),
             });
+        }
+        for group in object.alternatives() {
+            let of_group = |report: &ProgramReport| group.contains(&report.name);
+            let reports = reports.get_mut(first..).unwrap_or_default();
+            if reports.iter().any(|report| of_group(report) && report.error.is_none()) {
+                let others = reports.iter_mut().filter(|report| of_group(report));
+                others.for_each(|report| report.optional = true);
+            }
         }
     }
     Ok(reports)

@@ -1,11 +1,11 @@
 //! The kernel itself, and what this process may do with it.
 
 use std::fs;
-use std::path::Path;
 
 use nix::sys::utsname::uname;
 
 use super::{Fact, Status};
+use crate::ebpf::btf::{KernelBtf, Origin};
 
 const AREA: &str = "kernel";
 const PRIVILEGES: &str = "privileges";
@@ -43,12 +43,18 @@ pub(super) fn facts() -> Vec<Fact> {
 }
 
 fn btf() -> Fact {
-    let path = "/sys/kernel/btf/vmlinux";
-    let fact = match fs::metadata(path) {
-        Ok(metadata) => Fact::new(AREA, "BTF", Status::Yes).detail(format!("{path}, {} KiB", metadata.len() / 1024)),
-        Err(error) => Fact::new(AREA, "BTF", Status::No).detail(format!("{path}: {error}")),
+    let fact = match KernelBtf::running() {
+        Ok(Some(btf)) => {
+            let place = match btf.origin() {
+                Origin::File(path) => path.display().to_string(),
+                Origin::Kernel | Origin::Memory => KernelBtf::PATH.to_owned(),
+            };
+            Fact::new(AREA, "BTF", Status::Yes).detail(format!("{place}, {} KiB", btf.len() / 1024))
+        }
+        Ok(None) => Fact::new(AREA, "BTF", Status::No).detail(KernelBtf::missing().to_string()),
+        Err(error) => Fact::new(AREA, "BTF", Status::No).detail(error.to_string()),
     };
-    fact.remedy("use a kernel of 5.4 or later that is built with CONFIG_DEBUG_INFO_BTF")
+    fact.remedy(KernelBtf::missing().hint().unwrap_or_default().to_owned())
 }
 
 fn lockdown() -> Fact {
@@ -108,9 +114,4 @@ fn memlock() -> Fact {
         Some("unlimited") => fact.detail("unlimited"),
         Some(bytes) => fact.detail(format!("{bytes} bytes (counts before Linux 5.11 only)")),
     }
-}
-
-/// Whether the kernel has uprobes.
-pub(super) fn has_uprobes() -> bool {
-    Path::new("/sys/bus/event_source/devices/uprobe/type").exists()
 }

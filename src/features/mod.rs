@@ -3,6 +3,8 @@
 //! Each answer is a [`Fact`]: a name, whether it is there, what was seen, and what would bring it if it is missing. Nothing is
 //! changed; what the kernel has to be asked is asked by creating the smallest thing of its kind and dropping it.
 
+use std::borrow::Cow;
+
 mod bpf;
 mod gadget;
 mod kernel;
@@ -51,7 +53,7 @@ pub struct Fact {
     /// What was seen; may be empty.
     pub detail: String,
     /// What would bring it, if it is missing and gadgets may want it; may be empty.
-    pub remedy: &'static str,
+    pub remedy: Cow<'static, str>,
 }
 
 impl Fact {
@@ -61,7 +63,7 @@ impl Fact {
             name: name.into(),
             status,
             detail: String::new(),
-            remedy: "",
+            remedy: Cow::Borrowed(""),
         }
     }
 
@@ -72,8 +74,11 @@ impl Fact {
         }
     }
 
-    fn remedy(self, remedy: &'static str) -> Self {
-        Self { remedy, ..self }
+    fn remedy(self, remedy: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            remedy: remedy.into(),
+            ..self
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use libbpf_rs::MapHandle;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::Result;
@@ -9,7 +10,8 @@ use crate::containers::{Follower, Places};
 use crate::data::{Emitter, Gate, Stream, Tap};
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::fetch::schedule::Schedule;
-use crate::ebpf::fetch::{Fetcher, FetcherSetup, IteratorProgram, IteratorReader, MapDrain, Source};
+use crate::ebpf::fetch::{Fetcher, FetcherSetup, IteratorProgram, IteratorReader, Source, map_source};
+use crate::ebpf::markers::STACK_MAPS;
 use crate::ebpf::object::{EbpfObject, IteratorSource, PARAM_PREFIX};
 use crate::ebpf::sockets::{SocketFields, SocketOwners};
 use crate::ebpf::trace_pipe::TracePipe;
@@ -45,12 +47,15 @@ pub(super) struct KernelSide {
     sockets: Option<SocketOwners>,
     namespaces: Option<NetworkNamespaces>,
     places: Places,
+    /// Whether somebody else has handles on the maps, too, which must then stay the same.
+    maps_are_shared: bool,
 }
 
 struct RunningTracer {
     source: String,
     map: String,
     timestamp: Option<usize>,
+    slow: bool,
     tracer: Tracer,
 }
 
@@ -117,6 +122,7 @@ struct StartTracer {
     source: String,
     map: String,
     timestamp: Option<usize>,
+    slow: bool,
     emitter: Emitter,
     gate: Option<Box<dyn Gate>>,
     tap: Option<Box<dyn Tap>>,
@@ -136,11 +142,13 @@ impl StartTracer {
             stop: stop.clone(),
             timestamp: self.timestamp,
             not_before: self.not_before,
+            slow: self.slow,
         })?;
         Ok(RunningTracer {
             source: self.source,
             map: self.map,
             timestamp: self.timestamp,
+            slow: self.slow,
             tracer,
         })
     }
@@ -170,6 +178,7 @@ impl KernelSide {
                 source: stream.source.name().to_owned(),
                 map: tracer.map.clone(),
                 timestamp: stream.record.timestamp,
+                slow: stream.is_slow(),
                 emitter: stream.emitter(),
                 gate: stream.gate.take(),
                 tap: stream.tap.take(),
@@ -190,7 +199,14 @@ impl KernelSide {
             sockets,
             namespaces: context.network_namespaces.take(),
             places: context.places.take().unwrap_or_default(),
+            maps_are_shared: false,
         })
+    }
+
+    /// Handles on all maps of the object, by name, which stay valid however often it is loaded anew.
+    pub(super) fn share_maps(&mut self) -> Result<Vec<(String, MapHandle)>> {
+        self.maps_are_shared = true;
+        self.loaded.map_handles()
     }
 
     /// Attaches everything, then starts what fetches arrays.
@@ -233,9 +249,9 @@ impl KernelSide {
             self.fetchers.push(fetcher);
         }
         for map in self.object.map_iterators() {
-            let source = MapDrain::new(&self.loaded.map(&map.map)?)?;
+            let source = map_source(&self.loaded.map(&map.map)?)?;
             let stream = &mut context.streams[map.stream];
-            let fetcher = start_fetcher(stream, Box::new(source), map.schedule, &context.stop)?;
+            let fetcher = start_fetcher(stream, source, map.schedule, &context.stop)?;
             self.fetchers.push(fetcher);
         }
         Ok(())
@@ -248,17 +264,13 @@ impl KernelSide {
     /// A map that is fetched stays the same one, and since what is counted in it has no time, the old programs are then detached
     /// before the new ones are attached.
     pub(super) fn drop_filter(&mut self, stop: &StopSignal, events: &mut u64) -> Result<()> {
-        let fetched = self.object.map_iterators().iter().map(|map| map.map.as_str());
-        let maps = fetched
-            .map(|name| Ok((name, self.loaded.map(name)?)))
-            .collect::<Result<Vec<_>>>()?;
-        // Ids of stacks go on meaning the same.
-        let stacks = self.loaded.stack_maps();
-        let both = maps
-            .iter()
-            .map(|(name, map)| (*name, map))
-            .chain(stacks.iter().map(|(name, map)| (*name, map)));
-        let reused = both.map(|(name, map)| (name, map.as_fd())).collect();
+        let mut maps = self.loaded.map_handles()?;
+        maps.retain(|(name, _)| {
+            let fetched = self.object.map_iterators().iter().any(|map| map.map == *name);
+            let shared = self.maps_are_shared && self.object.keeps_map(name);
+            fetched || shared || STACK_MAPS.contains(&name.as_str())
+        });
+        let reused = maps.iter().map(|(name, map)| (name.as_str(), map.as_fd())).collect();
         let mut loaded = load(
             &self.object,
             &self.values,
@@ -267,7 +279,8 @@ impl KernelSide {
             self.sockets.as_ref(),
             reused,
         )?;
-        if !maps.is_empty() {
+        // Ids of stacks go on meaning the same, which hurts nobody.
+        if maps.iter().any(|(name, _)| !STACK_MAPS.contains(&name.as_str())) {
             self.follower = None;
             self.loaded.detach();
         }
@@ -285,6 +298,7 @@ impl KernelSide {
                 source,
                 map,
                 timestamp,
+                slow,
                 tracer,
             } = running;
             let finished = tracer.finish()?;
@@ -293,6 +307,7 @@ impl KernelSide {
                 source,
                 map,
                 timestamp,
+                slow,
                 emitter: finished.emitter,
                 gate: finished.gate,
                 tap: finished.tap,

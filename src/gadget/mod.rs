@@ -58,6 +58,7 @@ use crate::operators::ustack::UserStacks;
 use crate::operators::{Context, Instance, priority};
 use crate::recording::{Player, RecordFile, Recording};
 use crate::stop::StopSignal;
+use crate::wasm::{self, Guest, GuestOptions};
 use crate::{Error, Result, ResultExt};
 
 /// Makes a [`Gadget`] of an image or of a recording.
@@ -71,6 +72,7 @@ pub struct GadgetBuilder<'i> {
     host_files: Option<Host>,
     buffers: BufferSettings,
     host: bool,
+    guest: GuestOptions,
 }
 
 /// What a gadget is made of.
@@ -84,6 +86,8 @@ enum Origin<'i> {
 pub struct Gadget {
     context: Context,
     object: Option<EbpfObject>,
+    /// The gadget's own code.
+    guest: Option<Guest>,
     /// In place of an object: where records come from.
     player: Option<Box<Player>>,
     about: record::About,
@@ -118,7 +122,15 @@ impl<'i> GadgetBuilder<'i> {
             host_files: None,
             buffers: BufferSettings::default(),
             host: false,
+            guest: GuestOptions::default(),
         }
+    }
+
+    /// How to run the gadget's own code.
+    #[must_use]
+    pub fn guest(mut self, options: GuestOptions) -> Self {
+        self.guest = options;
+        self
     }
 
     /// Lays annotations over the metadata; see [`annotate`].
@@ -175,7 +187,7 @@ impl<'i> GadgetBuilder<'i> {
 
     /// Instantiates the gadget.
     pub fn build(self) -> Result<Gadget> {
-        let about = record::About::of(&self.origin, &self.annotations);
+        let about = record::About::of(&self.origin, &self.annotations)?;
         let mut config = Config::parse(&about.metadata)
             .context("unmarshalling metadata")
             .context("setting metadata")?;
@@ -197,8 +209,8 @@ impl<'i> GadgetBuilder<'i> {
             ..Context::default()
         };
         let (own_pid, rewrites_records) = match &self.origin {
-            Origin::Image(image) => (own_pid(&host_files), image.wasm().is_some()),
-            Origin::Recording(recording) => (recording.head().host.own_pid, false),
+            Origin::Image(_) => (own_pid(&host_files), about.code.is_some()),
+            Origin::Recording(recording) => (recording.head().host.own_pid, about.code.is_some()),
         };
         let (object, player, containers) = match self.origin {
             Origin::Image(image) => {
@@ -214,8 +226,22 @@ impl<'i> GadgetBuilder<'i> {
                     .iter()
                     .filter(|(name, _)| name.starts_with(local_manager::PARAM_PREFIX));
                 chosen.for_each(|(name, value)| values.set(name, value));
+                let of_guest = params.iter().filter(|(name, _)| name.starts_with(wasm::PARAM_PREFIX));
+                of_guest.for_each(|(name, value)| values.set(name, value));
                 let containers = self.containers.unwrap_or_else(|| player.containers());
                 (None, Some(Box::new(player)), containers)
+            }
+        };
+        let guest = match &about.code {
+            None => None,
+            Some(code) => {
+                let options = GuestOptions {
+                    // Whoever made a recording is nobody whose code may do anything in the kernel.
+                    without_kernel: player.is_some(),
+                    ..self.guest
+                };
+                let guest = Guest::instantiate(code, &options, &mut context, &values);
+                Some(guest.context("instantiating operator \"wasm\"")?)
             }
         };
         let filters_mntns = match &player {
@@ -265,6 +291,7 @@ impl<'i> GadgetBuilder<'i> {
         let mut gadget = Gadget {
             context,
             object,
+            guest,
             player,
             about,
             record_to: None,
@@ -290,17 +317,16 @@ fn instantiate(image: &GadgetImage, config: &Arc<Config>, context: &mut Context)
     let mut objects = image.ebpf();
     let object = match objects.next() {
         None => None,
-        Some(bytes) => Some(EbpfObject::instantiate(bytes.into(), config, &mut context.streams)?),
+        Some(bytes) => {
+            let mut object = EbpfObject::instantiate(bytes.into(), config, &mut context.streams)?;
+            object.set_btf_archive(image.btfgen());
+            Some(object)
+        }
     };
     if objects.next().is_some() {
         return Err(Error::unsupported(
             "images with several eBPF layers are not supported by this version of ig",
         ));
-    }
-    if image.wasm().is_some() {
-        tracing::warn!(
-            "this version of ig does not run wasm: the gadget's wasm layer is skipped, and what it computes is missing"
-        );
     }
     Ok(object)
 }
@@ -330,7 +356,7 @@ impl Gadget {
         Ok(())
     }
 
-    /// All parameters with their prefixes: the gadget's custom ones, the object's, then the operators' in the order of their priority. Their
+    /// All parameters with their prefixes: the gadget's custom ones, the object's, those of its own code, then the operators' in the order of their priority. Their
     /// defaults are those that the gadget's author [advertises](Self::advertise).
     pub fn params(&self) -> Vec<Param> {
         let mut params = self.declared_params();
@@ -351,9 +377,10 @@ impl Gadget {
     /// All parameters with the defaults that count where nobody gives a value.
     fn declared_params(&self) -> Vec<Param> {
         let object = self.object.iter().flat_map(EbpfObject::params);
+        let guest = self.guest.iter().flat_map(Guest::params);
         let instances = self.instances.iter().flat_map(|instance| instance.params());
         let custom = self.custom.params.params().cloned();
-        custom.chain(object).chain(instances).collect()
+        custom.chain(object).chain(guest).chain(instances).collect()
     }
 
     /// Sets a parameter by its full name, its key or its alternative key.

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::Origin;
 use crate::containers::{Collection, HostNamespaces};
 use crate::data::{Inlet, Stream};
@@ -24,16 +27,19 @@ pub(super) struct About {
     pub(super) metadata: Vec<u8>,
     /// What is laid over it, in order.
     pub(super) annotations: Vec<String>,
+    /// The gadget's own code.
+    pub(super) code: Option<Arc<[u8]>>,
 }
 
 impl About {
-    pub(super) fn of(origin: &Origin<'_>, annotations: &[String]) -> Self {
-        match origin {
+    pub(super) fn of(origin: &Origin<'_>, annotations: &[String]) -> Result<Self> {
+        Ok(match origin {
             Origin::Image(image) => Self {
                 image: image.reference().map(ToString::to_string).unwrap_or_default(),
                 digest: image.manifest_digest().to_string(),
                 metadata: image.metadata().to_vec(),
                 annotations: annotations.to_vec(),
+                code: image.wasm().map(Into::into),
             },
             Origin::Recording(recording) => {
                 let head = recording.head();
@@ -42,10 +48,21 @@ impl About {
                     digest: head.digest.clone(),
                     metadata: head.metadata.clone().into_bytes(),
                     annotations: head.annotations.iter().chain(annotations).cloned().collect(),
+                    code: decode(head.code.as_deref())?,
                 }
             }
-        }
+        })
     }
+}
+
+/// The module that a recording carries.
+fn decode(code: Option<&str>) -> Result<Option<Arc<[u8]>>> {
+    let Some(code) = code else { return Ok(None) };
+    let bytes = BASE64
+        .decode(code)
+        .map_err(|error| Error::invalid(format!("the gadget's own code: {error}")))
+        .context("reading the recording")?;
+    Ok(Some(bytes.into()))
 }
 
 impl Player {
@@ -165,6 +182,7 @@ impl ActiveRecording {
             digest: about.digest,
             metadata,
             annotations: about.annotations,
+            code: about.code.map(|code| BASE64.encode(code)),
             sources,
             params: values
                 .iter()

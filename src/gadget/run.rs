@@ -1,7 +1,10 @@
 //! Running a gadget: prepare, load, attach; wait; detach, drain, stop.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use libbpf_rs::{MapHandle, MapInfo};
 
 use super::Gadget;
 use super::kernel_side::{KernelSide, ToLoad};
@@ -10,7 +13,8 @@ use crate::data::{LossPlace, Losses};
 use crate::operators::{Context, Explanation, Instance, StackMaps, priority};
 use crate::recording::{Player, Playing, Recorded};
 use crate::stop::StopSignal;
-use crate::{Result, ResultExt};
+use crate::wasm::Guest;
+use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// How often a run looks whether the kernel's filter is still large enough.
 const FILTER_CHECK: Duration = Duration::from_millis(500);
@@ -18,6 +22,7 @@ const FILTER_CHECK: Duration = Duration::from_millis(500);
 /// A gadget that runs. It is detached when this is dropped; [`stop`](Self::stop) also says how it went.
 pub struct Running {
     kernel: Option<KernelSide>,
+    guest: Option<Guest>,
     playing: Option<Playing>,
     recording: Option<ActiveRecording>,
     instances: Vec<Box<dyn Instance>>,
@@ -92,12 +97,27 @@ impl Gadget {
                 StackMaps::default(),
             );
         }
+        if let Some(guest) = &mut self.guest {
+            let before = Arc::clone(&self.context.config);
+            guest
+                .pre_start(&mut self.context)
+                .context("pre-starting operator \"wasm\"")
+                .context("pre-starting operator \"oci\"")
+                .context("pre-starting operators")?;
+            let config = &self.context.config;
+            if let Some(object) = self.object.as_mut().filter(|_| !Arc::ptr_eq(&before, config)) {
+                object.retarget(config);
+            }
+        }
         for instance in &mut self.instances {
             let name = instance.name();
             instance
                 .prepare(&mut self.context)
                 .with_context(|| format!("pre-starting operator {name:?}"))
                 .context("pre-starting operators")?;
+        }
+        if let Some(guest) = &mut self.guest {
+            guest.adopt(&mut self.context);
         }
         self.launch().context("starting operators")
     }
@@ -127,6 +147,11 @@ impl Gadget {
         for instance in &mut self.instances {
             instance.configure(&self.values, &mut self.context)?;
         }
+        // Before those that add what it may read.
+        if let Some(guest) = &mut self.guest {
+            guest.configure(&self.values);
+            guest.demand(&mut self.context);
+        }
         for instance in self.instances.iter().rev() {
             for stream in &mut self.context.streams {
                 stream.demand.set_reader(instance.name());
@@ -141,6 +166,7 @@ impl Gadget {
         let Gadget {
             mut context,
             object,
+            guest,
             player,
             about,
             record_to,
@@ -169,6 +195,7 @@ impl Gadget {
             .collect();
         let mut running = Running {
             kernel: None,
+            guest: None,
             playing: None,
             recording,
             instances: Vec::with_capacity(instances.len()),
@@ -182,7 +209,8 @@ impl Gadget {
             buffers,
             socket_fields,
         });
-        match running.launch(object, player, instances, &mut context) {
+        let launched = running.launch(object, guest, player, instances, &mut context);
+        match launched {
             Ok(()) => Ok(running),
             Err(error) => {
                 // The first error is the one that matters.
@@ -196,17 +224,34 @@ impl Gadget {
 }
 
 impl Running {
+    #[allow(clippy::too_many_arguments, reason = "what a gadget consists of")]
     fn launch(
         &mut self,
         object: Option<ToLoad>,
+        guest: Option<Guest>,
         player: Option<Box<Player>>,
         instances: Vec<Box<dyn Instance>>,
         context: &mut Context,
     ) -> Result<()> {
         let in_ebpf = || "starting operator \"ebpf\"";
+        let filter = match (&guest, &context.mntns_filter) {
+            (Some(_), Some(filter)) => Some(map_of(&filter.map)?),
+            _ => None,
+        };
         if let Some(object) = object {
             let kernel = KernelSide::load(object, context).with_context(in_ebpf)?;
             self.kernel = Some(kernel);
+        }
+        if let Some(mut guest) = guest {
+            let maps = match &mut self.kernel {
+                Some(kernel) => kernel.share_maps().with_context(in_ebpf)?,
+                None => Vec::new(),
+            };
+            guest
+                .start(maps, filter)
+                .context("starting operator \"wasm\"")
+                .context("starting operator \"oci\"")?;
+            self.guest = Some(guest);
         }
         for mut instance in instances {
             let name = instance.name();
@@ -289,13 +334,24 @@ impl Running {
         if let Some(playing) = self.playing.take() {
             result = result.and(playing.finish().map(|events| self.events += events));
         }
-        let phases: [fn(&mut dyn Instance) -> Result<()>; 2] = [|i| i.pre_stop(), |i| i.stop()];
-        for phase in phases {
-            for instance in self.instances.iter_mut().rev() {
-                let name = instance.name();
-                let stopped = phase(instance.as_mut()).with_context(|| format!("stopping operator {name:?}"));
-                result = result.and(stopped.context("stopping operators"));
-            }
+        result = result.and(self.stop_instances(|instance| instance.pre_stop()));
+        // What it emits now goes to subscribers that are still there.
+        if let Some(guest) = &mut self.guest {
+            result = result.and(guest.stop().context("stopping operators"));
+        }
+        result = result.and(self.stop_instances(|instance| instance.stop()));
+        if let Some(mut guest) = self.guest.take() {
+            result = result.and(guest.post_stop());
+        }
+        result
+    }
+
+    fn stop_instances(&mut self, phase: fn(&mut dyn Instance) -> Result<()>) -> Result<()> {
+        let mut result = Ok(());
+        for instance in self.instances.iter_mut().rev() {
+            let name = instance.name();
+            let stopped = phase(instance.as_mut()).with_context(|| format!("stopping operator {name:?}"));
+            result = result.and(stopped.context("stopping operators"));
         }
         result
     }
@@ -314,4 +370,15 @@ impl Running {
             recorded: None,
         }
     }
+}
+
+/// A handle on the map of a descriptor.
+fn map_of(fd: &OwnedFd) -> Result<MapHandle> {
+    let info = MapInfo::new(fd.as_fd()).and_then(|info| MapHandle::from_map_id(info.info.id));
+    info.map_err(|error| {
+        Error::new(
+            ErrorKind::Io,
+            format!("opening the filter of mount namespaces: {error}"),
+        )
+    })
 }

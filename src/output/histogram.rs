@@ -2,6 +2,18 @@
 
 use std::fmt::Write;
 
+use super::columns::Table;
+use super::fields::Selection;
+use super::terminal;
+use crate::Result;
+use crate::data::{Accessor, DataSource, Element, FieldId, Kind, Scalar};
+
+/// The output mode that shows histograms as text.
+pub const MODE: &str = "histogram";
+
+/// Fields of these types are the counts of a histogram.
+const SLOTS: [&str; 2] = ["type:gadget_histogram_slot__u32", "type:gadget_histogram_slot__u64"];
+
 /// How many values lay between `start` and `end`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
@@ -51,9 +63,151 @@ pub fn append(unit: &str, intervals: &[Interval], out: &mut String) {
     }
 }
 
+/// Shows elements that have histograms: their other fields as a table of one row, then each histogram.
+#[derive(Debug)]
+pub struct Encoder {
+    /// `None` where an element has nothing but its histograms.
+    table: Option<Table>,
+    histograms: Vec<Histogram>,
+    slots: Vec<u64>,
+    text: String,
+}
+
+#[derive(Debug)]
+struct Histogram {
+    field: FieldId,
+    name: String,
+    unit: String,
+    accessor: Accessor,
+}
+
+impl Encoder {
+    /// `None` if `source` has no histograms. `selection` says which of its fields are in the table.
+    ///
+    /// # Errors
+    ///
+    /// An annotation that makes no sense for columns.
+    pub fn new(source: &DataSource, selection: &Selection) -> Result<Option<Self>> {
+        let histograms: Vec<Histogram> = source
+            .fields()
+            .filter(|(_, field)| SLOTS.iter().any(|tag| field.has_tag(tag)))
+            .filter(|(_, field)| matches!(field.kind(), Kind::Array(Scalar::Uint32 | Scalar::Uint64)))
+            .map(|(id, field)| Histogram {
+                field: id,
+                name: field.full_name().to_owned(),
+                unit: field.annotation("metrics.unit").unwrap_or_default().to_owned(),
+                accessor: source.accessor(id),
+            })
+            .collect();
+        if histograms.is_empty() {
+            return Ok(None);
+        }
+        let table = Table::new(source, selection, None)?;
+        Ok(Some(Self {
+            table: (!table.fields().is_empty()).then_some(table),
+            histograms,
+            slots: Vec::new(),
+            text: String::new(),
+        }))
+    }
+
+    /// The fields that are read.
+    pub fn fields(&self) -> Vec<FieldId> {
+        let of_table = self.table.iter().flat_map(Table::fields);
+        of_table.chain(self.histograms.iter().map(|h| h.field)).collect()
+    }
+
+    /// Appends the text of one element, with an empty line after it.
+    pub fn encode(&mut self, element: &Element, out: &mut Vec<u8>) {
+        if let Some(table) = &mut self.table {
+            table.header(out);
+            out.push(b'\n');
+            table.row(element, out);
+            out.push(b'\n');
+        }
+        let several = self.histograms.len() > 1;
+        for histogram in &self.histograms {
+            self.text.clear();
+            if several {
+                let _ = writeln!(self.text, "{}", histogram.name);
+            }
+            histogram.slots(element, &mut self.slots);
+            append(&histogram.unit, &exponential(&self.slots), &mut self.text);
+            // The unit is the gadget's word.
+            terminal::append_lines(self.text.as_bytes(), out);
+        }
+        out.push(b'\n');
+    }
+}
+
+impl Histogram {
+    fn slots(&self, element: &Element, slots: &mut Vec<u64>) {
+        slots.clear();
+        let bytes = self.accessor.bytes(element);
+        match self.accessor.kind() {
+            Kind::Array(Scalar::Uint32) => {
+                let (words, _) = bytes.as_chunks::<4>();
+                slots.extend(words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))));
+            }
+            _ => {
+                let (words, _) = bytes.as_chunks::<8>();
+                slots.extend(words.iter().map(|word| u64::from_ne_bytes(*word)));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{SourceType, StaticField};
+
+    fn field(name: &str, kind: Kind, offset: u32, size: u32) -> StaticField {
+        StaticField {
+            name: name.to_owned(),
+            kind,
+            offset,
+            size,
+            bits: None,
+            parent: None,
+            tags: Vec::new(),
+            annotations: crate::data::Annotations::new(),
+        }
+    }
+
+    #[test]
+    fn elements_are_a_row_and_a_histogram() {
+        let mut source = DataSource::new("latency", SourceType::Array, None);
+        let mut slots = field("slots", Kind::Array(Scalar::Uint32), 4, 12);
+        slots.tags.push(SLOTS[0].to_owned());
+        slots
+            .annotations
+            .insert("metrics.unit".to_owned(), "\x1b[2Jµs".to_owned());
+        slots.annotations.insert("columns.hidden".to_owned(), "true".to_owned());
+        let key = field("dev", Kind::One(Scalar::Uint32), 0, 4);
+        source.add_static_fields(16, &[key, slots]).unwrap();
+        let mut encoder = Encoder::new(&source, &Selection::default_of(&source)).unwrap().unwrap();
+        assert_eq!(encoder.fields().len(), 2);
+        let mut element = Element::new(source.layout());
+        let record: Vec<u8> = [7u32, 1, 0, 3].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        element.reset(source.layout(), &record);
+        let mut out = Vec::new();
+        encoder.encode(&element, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines[0].trim(), lines[1].trim()), ("DEV", "7"));
+        assert!(
+            lines[2].contains("\\x1b[2Jµs") && lines[2].contains("count    distribution"),
+            "{text}"
+        );
+        assert!(
+            lines[5].starts_with("         4 -> 7          : 3        |****"),
+            "{text}"
+        );
+        assert_eq!((lines.len(), lines[6]), (7, ""));
+        let plain = DataSource::new("plain", SourceType::Array, None);
+        assert!(Encoder::new(&plain, &Selection::default_of(&plain)).unwrap().is_none());
+    }
 
     fn text(unit: &str, slots: &[u64]) -> String {
         let mut out = String::new();

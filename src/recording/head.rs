@@ -41,6 +41,9 @@ pub struct Head {
     /// Annotations that were laid over it.
     #[serde(default)]
     pub annotations: Vec<String>,
+    /// The gadget's own code (a wasm module, in base64), if it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// The data sources, in the order of the streams' indices.
     pub sources: Vec<SourceHead>,
     /// The values of all parameters by full name.

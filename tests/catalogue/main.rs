@@ -4,9 +4,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod capabilities;
 mod costs;
 mod files;
 mod histograms;
+mod memory;
+mod network;
 mod processes;
 mod signals;
 mod sockets;

@@ -12,11 +12,10 @@ use nix::sys::socket::sockopt;
 
 use super::common::traced::{self, TRACED};
 use super::common::{Ig, Live, gadget_source};
+use super::denied;
 
 /// Begins a line of the table kernel × program × buffer.
 pub(crate) const CELL: &str = "CELL";
-
-const BUFFERS: [&str; 2] = ["ring", "perf"];
 
 /// Programs of one kind.
 struct Case {
@@ -47,12 +46,12 @@ impl Case {
 }
 
 /// Whether this is one of the kernels that can do everything of their version.
-fn in_vm() -> bool {
+pub(crate) fn in_vm() -> bool {
     std::env::var_os("IG_TEST_IN_VM").is_some()
 }
 
 /// Major and minor version of the running kernel.
-fn kernel() -> (u32, u32) {
+pub(crate) fn kernel() -> (u32, u32) {
     let name = nix::sys::utsname::uname().expect("a kernel");
     let release = name.release().to_string_lossy().into_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
@@ -73,6 +72,18 @@ pub(crate) fn images(ig: &Ig) -> PathBuf {
             names.push(name);
         }
     }
+    for other in [
+        "older/print_perf",
+        "older/print_ring",
+        "older/stats",
+        "older/hist",
+        "count_calls",
+        "no_ring_buffers",
+    ] {
+        let name = other.replace('/', "_");
+        ig.build(&name, &gadget_source(other));
+        names.push(name);
+    }
     let archive = ig.store().parent().expect("a directory").join("images.tar");
     let mut args = vec!["image".to_owned(), "export".to_owned()];
     args.extend(names);
@@ -82,7 +93,7 @@ pub(crate) fn images(ig: &Ig) -> PathBuf {
 }
 
 /// `ig` with the images of all cases.
-fn ig() -> Option<&'static Ig> {
+pub(crate) fn ig() -> Option<&'static Ig> {
     static IG: OnceLock<Option<Ig>> = OnceLock::new();
     IG.get_or_init(|| {
         let ig = Ig::new()?;
@@ -95,6 +106,7 @@ fn ig() -> Option<&'static Ig> {
                 traced::compile(&["-static"], Path::new(TRACED));
             }
         }
+        denied::begin(&ig);
         Some(ig)
     })
     .as_ref()
@@ -197,15 +209,18 @@ fn control_congestion() {
 
 fn check(case: &Case) {
     let Some(ig) = ig() else { return };
-    for buffer in BUFFERS {
+    for buffer in denied::buffers() {
         let cell = run(ig, case, buffer);
         println!(
-            "{CELL}\t{}\t{buffer}\t{}",
+            "{CELL}\t{}\t{}\t{}",
             case.gadget,
+            denied::kind(buffer),
             cell.as_ref().map_or_else(String::as_str, |()| "pass")
         );
         if let Err(limitation) = cell {
-            let expected = !in_vm() || kernel() < case.since || (buffer == "perf" && !case.perf);
+            let refused = buffer == "ring" && denied::is_on();
+            assert!(!refused || limitation.contains("no ring buffers"), "{limitation}");
+            let expected = refused || !in_vm() || kernel() < case.since || (buffer != "ring" && !case.perf);
             assert!(expected, "{} with {buffer} buffers: {limitation}", case.gadget);
         }
     }
@@ -228,13 +243,7 @@ fn run(ig: &Ig, case: &Case, buffer: &str) -> Result<(), String> {
     args.extend(case.flags);
     let live = Live::spawn(&mut ig.command(args));
     if let Err(log) = live.running_or_failed() {
-        let error = log
-            .lines()
-            .find(|line| line.starts_with("Error: "))
-            .unwrap_or(&log)
-            .to_owned();
-        assert!(error.contains(": "), "{error}");
-        return Err(error);
+        return Err(limitation(&log));
     }
     for program in case.programs {
         let sought = format!("\"program\":\"{program}\"");
@@ -248,6 +257,23 @@ fn run(ig: &Ig, case: &Case, buffer: &str) -> Result<(), String> {
     }
     live.stop().ok();
     Ok(())
+}
+
+/// What `ig` gave as the reason why it cannot: the error, the kernel's own last word about it, and the way out.
+pub(crate) fn limitation(log: &str) -> String {
+    let mut lines = log.lines().skip_while(|line| !line.starts_with("Error: "));
+    let error = lines.next().unwrap_or(log);
+    assert!(error.contains(": "), "{error}");
+    let mut text = error.to_owned();
+    for line in lines.map(str::trim) {
+        if line.contains("unknown func")
+            || line.contains("cannot use helper")
+            || line.starts_with("hint: ") && !line.contains("`-v`")
+        {
+            text += &format!("; {}", line.trim_start_matches("hint: "));
+        }
+    }
+    text
 }
 
 macro_rules! cases {
@@ -281,7 +307,8 @@ cases! {
     flow_dissector: Case { perf: false, provoke: fan_out, ..Case::new("flow_dissector", &["flow_dissector"]) };
     sk_lookup: Case { since: (5, 9), provoke: connect, ..Case::new("sk_lookup", &["sk_lookup"]) };
     netfilter: Case { since: (6, 4), perf: false, provoke: connect, ..Case::new("netfilter", &["netfilter"]) };
-    classifier: Case { provoke: connect, ..Case::new("classifier", &["ingress", "egress", "tc"]) };
+    // Before tcx links the kernel needs modules, which the virtual machine does not have.
+    classifier: Case { since: (6, 6), provoke: connect, ..Case::new("classifier", &["ingress", "egress", "tc"]) };
     xdp: Case { since: (5, 9), provoke: connect, ..Case::new("xdp", &["xdp"]) };
     sockmap: Case { perf: false, provoke: talk, ..Case::new("sockmap", &["sk_msg", "sk_skb"]) };
     struct_ops: Case { perf: false, provoke: control_congestion, ..Case::new("struct_ops", &["struct_ops"]) };
@@ -319,7 +346,10 @@ fn runs_here(gadget: &str) -> bool {
 #[test]
 fn catalogue() {
     let Some(ig) = ig() else { return };
-    for buffer in BUFFERS {
+    for buffer in denied::buffers() {
+        if buffer == "ring" && denied::is_on() {
+            continue;
+        }
         let kind = format!("--buffer-kind={buffer}");
         let live = Live::spawn(&mut ig.command(["run", "trace_open", "--host", "-o", "json", "-v", &kind]));
         live.wait_running();
@@ -332,6 +362,6 @@ fn catalogue() {
         remove_a_file();
         live.wait_line("\"comm\":\"rm\"");
         live.stop().ok();
-        println!("{CELL}\tcatalogue\t{buffer}\tpass");
+        println!("{CELL}\ttrace_open, trace_exec\t{}\tpass", denied::kind(buffer));
     }
 }

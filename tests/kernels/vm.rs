@@ -11,9 +11,11 @@ use super::cases;
 use super::common::traced::{self, TRACED};
 use super::common::{Ig, skip};
 use super::cpio::Archive;
+use super::gadgets::bundled;
+use super::table::Table;
 
 /// How long one kernel may take, in software emulation on a busy machine.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(1800);
 
 /// What the first process of the virtual machine says with the status of the cases.
 const VERDICT: &str = "CASES-ENDED-WITH:";
@@ -27,8 +29,8 @@ mount -t tracefs tracefs /sys/kernel/tracing
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
-export PATH=/bin HOME=/root IG_TEST_IN_VM=1 IG_TEST_IMAGES=/images.tar
-/cases cases:: --test-threads=1 --nocapture 2>&1
+export PATH=/bin HOME=/root IG_TEST_IN_VM=1 IG_TEST_IMAGES=/images.tar IG_TEST_CATALOGUE='@BUNDLED@'
+/cases --skip vm:: --skip arm64:: --test-threads=1 --nocapture 2>&1
 echo "CASES-ENDED-WITH:$?"
 poweroff -f
 "#;
@@ -43,22 +45,115 @@ fn other_kernels() {
     let images = cases::images(&ig);
     let initramfs = initramfs(&images);
     let mut failed = Vec::new();
-    for (version, directory) in kernels(&wanted) {
-        println!("--- Linux {version} in QEMU");
-        let output = boot(&directory.join("vmlinuz"), &initramfs);
+    let mut table = Table::default();
+    for Configuration {
+        name,
+        directory,
+        parameters,
+    } in configurations(&wanted)
+    {
+        println!("--- Linux {name} in QEMU");
+        let start = Instant::now();
+        let output = boot(&directory.join("vmlinuz"), &initramfs, parameters);
         for line in output.lines().filter(|line| shown(line)) {
-            println!("{version}: {line}");
+            println!("{name}: {line}");
         }
+        println!("--- Linux {name} took {:?}", start.elapsed());
+        table.add(&name, &output);
         if !output.contains(&format!("{VERDICT}0")) {
             println!("{output}");
-            failed.push(version);
+            failed.push(name);
         }
     }
+    let table = table.render();
+    println!("{table}");
     assert!(failed.is_empty(), "cases failed on Linux {failed:?}");
+    if let Some(path) = std::env::var_os("IG_TEST_KERNELS_TABLE") {
+        write_table(Path::new(&path), &table);
+    }
+}
+
+/// Replaces what stands in the file below the line that says so.
+fn write_table(path: &Path, table: &str) {
+    const BELOW: &str = "<!-- Written by `make kernels-table`: do not edit below this line. -->\n";
+    let text = fs::read_to_string(path).expect("the document");
+    let (above, _) = text.split_once(BELOW).expect("the line below which the table is");
+    fs::write(path, format!("{above}{BELOW}\n{table}")).expect("the document");
+}
+
+/// A kernel and how it is started.
+struct Configuration {
+    name: String,
+    directory: PathBuf,
+    /// More of its command line. What the kernel does not know becomes the environment of the first process.
+    parameters: &'static str,
+}
+
+/// The wanted kernels; `denied` is 6.1 told to refuse ring buffers.
+fn configurations(wanted: &str) -> Vec<Configuration> {
+    let versions: Vec<&str> = wanted.split_whitespace().collect();
+    let mut names: Vec<&str> = versions
+        .iter()
+        .map(|name| if *name == "denied" { "6.1" } else { name })
+        .collect();
+    names.dedup();
+    let found = kernels(&names.join(" "));
+    let directory = |version: &str| {
+        let found = found.iter().find(|(name, _)| name == version);
+        found.map(|(_, directory)| directory.clone()).expect("it was asked for")
+    };
+    versions
+        .into_iter()
+        .map(|version| match version {
+            "denied" => Configuration {
+                name: "6.1 without ring buffers".to_owned(),
+                directory: directory("6.1"),
+                parameters: "IG_TEST_NO_RING_BUFFERS=1",
+            },
+            version => Configuration {
+                name: version.to_owned(),
+                directory: directory(version),
+                parameters: "",
+            },
+        })
+        .collect()
+}
+
+/// Packs what a machine of the Vagrantfile needs into the file that `IG_TEST_VM_BUNDLE` names.
+#[test]
+fn bundle() {
+    let Some(target) = std::env::var_os("IG_TEST_VM_BUNDLE") else {
+        return;
+    };
+    let Some(ig) = Ig::new() else { return };
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| directory.path().join(name);
+    fs::copy(cases::images(&ig), at("images.tar")).expect("room");
+    let cases = std::env::current_exe().expect("this is a program");
+    for (program, name) in [(Path::new(env!("CARGO_BIN_EXE_ig")), "ig"), (cases.as_path(), "cases")] {
+        let stripped = tempfile::tempdir().expect("a temporary directory");
+        fs::copy(strip(program, stripped.path()), at(name)).expect("room");
+    }
+    traced::compile(&["-static"], &at("traced"));
+    for (name, text) in [
+        ("place", env!("CARGO_BIN_EXE_ig")),
+        ("traced-place", TRACED),
+        ("catalogue", &bundled().join(" ")),
+    ] {
+        fs::write(at(name), text).expect("room");
+    }
+    let status = Command::new("tar")
+        .arg("-C")
+        .arg(directory.path())
+        .arg("-cf")
+        .arg(&target)
+        .arg(".")
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "tar");
 }
 
 fn shown(line: &str) -> bool {
-    line.starts_with(cases::CELL) || line.starts_with("test ") || line.starts_with("test result")
+    line.contains(cases::CELL) || line.starts_with("test ") || line.starts_with("test result")
 }
 
 /// The directories of the wanted kernels, fetched if they are not there.
@@ -83,7 +178,8 @@ fn initramfs(images: &Path) -> tempfile::NamedTempFile {
     for directory in ["/proc", "/sys", "/dev", "/tmp", "/root", "/var/lib/ig", "/run", "/etc"] {
         archive.directory(directory);
     }
-    archive.file("/init", 0o755, INIT.as_bytes());
+    let init = INIT.replace("@BUNDLED@", &bundled().join(" "));
+    archive.file("/init", 0o755, init.as_bytes());
     archive.file("/etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n");
     archive.file("/etc/group", 0o644, b"root:x:0:\n");
     archive.copy(&which("busybox"), "/bin/busybox");
@@ -100,6 +196,11 @@ fn initramfs(images: &Path) -> tempfile::NamedTempFile {
     let traced = stripped.path().join("traced");
     traced::compile(&["-static"], &traced);
     archive.copy(&traced, TRACED);
+    scratch(archive)
+}
+
+/// The archive as a file.
+pub(crate) fn scratch(archive: Archive) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     fs::write(file.path(), archive.finish()).expect("room for an initramfs");
     file
@@ -134,22 +235,28 @@ fn which(program: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{program} is not installed"))
 }
 
-/// Boots `kernel`; what it printed until it ended or was ended.
-fn boot(kernel: &Path, initramfs: &tempfile::NamedTempFile) -> String {
-    let mut qemu = Command::new("qemu-system-x86_64")
-        .args(["-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "1536"])
+/// Boots `kernel` with more `parameters`; what it printed until it ended or was ended.
+fn boot(kernel: &Path, initramfs: &tempfile::NamedTempFile, parameters: &str) -> String {
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args(["-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "1536"])
         .args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-kernel"])
         .arg(kernel)
         .arg("-initrd")
         .arg(initramfs.path())
-        .args([
-            "-append",
-            "console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,yama,apparmor,bpf",
-        ])
+        .arg("-append")
+        .arg(format!(
+            "console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,yama,apparmor,bpf {parameters}"
+        ));
+    console_of(qemu)
+}
+
+/// What a machine prints until it ends or is ended.
+pub(crate) fn console_of(mut qemu: Command) -> String {
+    let mut qemu = qemu
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("qemu-system-x86_64 can be run");
+        .expect("QEMU can be run");
     let mut console = qemu.stdout.take().expect("a pipe");
     let reader = std::thread::spawn(move || {
         let mut output = Vec::new();

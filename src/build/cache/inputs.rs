@@ -10,9 +10,10 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::{read_bounded, text};
+use super::text;
 use crate::build::clang::Target;
 use crate::image::Digest;
+use crate::private_dir::read_bounded;
 
 /// No source file is larger.
 const MAX_FILE: u64 = 64 << 20;

@@ -2,6 +2,7 @@
 
 use super::{Metadata, check_param, of_kind, read, scalar, wrong_type};
 use crate::ebpf::btf::{Btf, BtfKind, BtfType};
+use crate::ebpf::convention;
 use crate::ebpf::inspect::maps::{Map, map_type_name};
 use crate::ebpf::inspect::object::ObjectFile;
 use crate::metadata::yaml::{self, Node, Value};
@@ -97,7 +98,25 @@ fn populate(root: &mut Entries, object: &ObjectFile<'_>) -> Result<()> {
         let (source, members) = iterator(&marker, btf, object).context("handling snapshotters")?;
         add_fields(root, &source, &members)?;
     }
-    for variable in markers(btf, "gadget_param_").context("handling params")? {
+    let mut variables = markers(btf, "gadget_param_").context("handling params")?;
+    if !["gadget_tracer_", "gadget_mapiter_", "gadget_iter_"]
+        .iter()
+        .any(|prefix| has_marker(btf, prefix))
+    {
+        let declared = convention::discover(btf).context("handling maps")?;
+        for source in &declared {
+            add_fields(root, source.name(), &convention::member_names(btf, source)?)?;
+        }
+        if !declared.is_empty() {
+            variables.extend(
+                convention::parameters(btf)
+                    .into_iter()
+                    .filter(|name| !name.starts_with("gadget_")),
+            );
+            variables.dedup();
+        }
+    }
+    for variable in variables {
         check_param(Some(btf), &variable).context("handling params")?;
         let params = map_entry(root, "params")?;
         let ebpf = map_entry(params, "ebpf")?;
@@ -300,6 +319,11 @@ fn order(entries: &mut Entries, known: &[&str]) {
             .position(|name| name.eq_ignore_ascii_case(key))
             .unwrap_or(known.len())
     });
+}
+
+fn has_marker(btf: &Btf<'_>, prefix: &str) -> bool {
+    btf.types()
+        .any(|t| t.kind == BtfKind::Var && btf.name(&t).starts_with(prefix))
 }
 
 /// What the macros of the gadget API declare in an object: the rest of the marker variables' names.

@@ -28,8 +28,15 @@ pub(super) fn command() -> Command {
 
 fn arguments() -> [Arg; 10] {
     [
-        switch("btfgen", "Add the BTF of kernels that have none (not in this version)"),
-        text("btfhub-archive", "", "Directory of the BTF files for --btfgen"),
+        switch(
+            "btfgen",
+            "Put the BTF of kernels that show none into the image, reduced to what the gadget needs",
+        ),
+        text(
+            "btfhub-archive",
+            "",
+            "`DIRECTORY` with the BTF of these kernels, laid out like btfhub-archive",
+        ),
         text(
             "builder-image",
             DEFAULT_BUILDER_IMAGE,

@@ -18,6 +18,7 @@ use crate::metadata::params::Param;
 use crate::metadata::yaml::{self, Node, Scalar, ScalarKind};
 use crate::operators::local_manager::ContainerSource;
 use crate::text::printable;
+use crate::wasm;
 use crate::{Error, Result, ResultExt};
 
 const JSON: &str = "application/json";
@@ -121,6 +122,14 @@ fn entries(name: &str, image: &GadgetImage) -> Result<BTreeMap<String, Entry>> {
         let info = extra_info(object)?;
         entries.extend(info.into_iter().map(|(key, entry)| (key.to_owned(), entry)));
     }
+    if let Some(wasm) = image.wasm() {
+        let upcalls = wasm::upcalls(wasm).context("reading the wasm layer")?;
+        entries.insert("wasm.upcalls".to_owned(), Entry::json(&json!(upcalls)));
+        // Another version cannot be instantiated.
+        instantiate(image)?;
+        let version = wasm::API_VERSION.to_string();
+        entries.insert("wasm.gadgetAPIVersion".to_owned(), Entry::text(version, PLAIN));
+    }
     Ok(entries)
 }
 
@@ -173,13 +182,17 @@ fn selected(value: &Value, path: &str, name: &str) -> Result<Value> {
     }
 }
 
-/// The data sources that a run would have, in the form in which the service describes them.
-fn data_sources(image: &GadgetImage) -> Result<Value> {
+fn instantiate(image: &GadgetImage) -> Result<Gadget> {
     let containers = ContainerSource::Unavailable("the gadget is only inspected".to_owned());
-    let gadget = Gadget::builder(image)
+    Gadget::builder(image)
         .containers(containers)
         .build()
-        .context("initializing and preparing operators")?;
+        .context("initializing and preparing operators")
+}
+
+/// The data sources that a run would have, in the form in which the service describes them.
+fn data_sources(image: &GadgetImage) -> Result<Value> {
+    let gadget = instantiate(image)?;
     let mut sources: Vec<&DataSource> = gadget.data_sources().filter(|source| source.is_referenced()).collect();
     sources.sort_by_key(|source| source.name());
     Ok(Value::Array(sources.into_iter().map(describe_source).collect()))

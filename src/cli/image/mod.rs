@@ -51,14 +51,14 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
 }
 
 /// The value of a required argument.
-fn required<'a>(matches: &'a ArgMatches, name: &str) -> Result<&'a String> {
+pub(super) fn required<'a>(matches: &'a ArgMatches, name: &str) -> Result<&'a String> {
     matches
         .get_one(name)
         .ok_or_else(|| Error::invalid(format!("missing argument {name}")))
 }
 
 /// A required positional argument, shown as `name` in capitals.
-fn positional(id: &'static str) -> Arg {
+pub(super) fn positional(id: &'static str) -> Arg {
     Arg::new(id).value_name(id).required(true)
 }
 

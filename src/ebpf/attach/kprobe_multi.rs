@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use libbpf_rs::{Link, ProgramMut};
 
 use super::{failed, sys};
+use crate::ebpf::features::Feature;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// The kernel's own limit is higher; a pattern that matches more was not meant.
@@ -16,9 +17,9 @@ const MAX_FUNCTIONS: usize = 10_000;
 /// Attaches to all functions that match `pattern`, in which `*` stands for any text and `?` for any character.
 pub(super) fn attach(program: &ProgramMut<'_>, pattern: &str, on_return: bool) -> Result<Link> {
     let functions = functions(pattern)?;
-    program.attach_kprobe_multi(on_return, functions).map_err(|error| {
-        failed(&format!("kprobe.multi on {pattern}"), &error).with_hint("kprobe.multi needs Linux 5.18")
-    })
+    program
+        .attach_kprobe_multi(on_return, functions)
+        .map_err(|error| failed(&format!("kprobe.multi on {pattern}"), &error).with_hint(Feature::KprobeMulti.advice()))
 }
 
 /// Attaches to both ends of all functions that match `pattern`: the program itself says at the entry whether it wants to run at the return.
@@ -38,7 +39,7 @@ pub(super) fn attach_session(program: &ProgramMut<'_>, pattern: &str) -> Result<
     sys::create_link(program.as_fd(), 0, libbpf_sys::BPF_TRACE_KPROBE_SESSION, &options).map_err(|error| {
         let error = std::io::Error::from(error);
         let error = Error::new(ErrorKind::Unsupported, format!("kprobe.session on {pattern}: {error}"));
-        error.with_hint("kprobe.session needs Linux 6.10")
+        error.with_hint(Feature::KprobeSession.advice())
     })
 }
 

@@ -32,7 +32,6 @@ pub use self::interface::InterfaceHook;
 pub(in crate::ebpf) use self::interface::InterfaceProgram;
 use self::interface::Interfaces;
 pub use self::iter::IterKind;
-pub(crate) use self::kprobe::has_kprobes;
 pub(in crate::ebpf) use self::netns::NetnsProgram;
 use self::netns::NetworkNamespaces;
 pub use self::netns::{NetfilterHook, NetnsHook};
@@ -41,8 +40,10 @@ pub use self::section::{DISABLED, Section};
 pub use self::sites::Attachment;
 pub(in crate::ebpf) use self::sites::LoadedProgram;
 use self::sites::PerSite;
+pub use self::uprobe::parsers;
 pub use self::uprobe::{Binary, Point, Target};
 use self::waiting::WaitsForInterfaces;
+use super::features::Feature;
 use super::print;
 use crate::containers::{Host, PlaceAttachment};
 use crate::{Error, Result, ResultExt};
@@ -164,7 +165,7 @@ pub(in crate::ebpf) fn attempt_on_control_group(program: &LoadedProgram) -> Resu
 fn run_once(program: &ProgramMut<'_>) -> Result<()> {
     let output = program
         .test_run(ProgramInput::default())
-        .map_err(|error| failed("running it", &error).with_hint("programs of section syscall need Linux 5.14"))?;
+        .map_err(|error| failed("running it", &error).with_hint(Feature::SyscallPrograms.advice()))?;
     match output.return_value as i32 {
         0 => Ok(()),
         code => Err(Error::new(crate::ErrorKind::Other, format!("it returned {code}"))),

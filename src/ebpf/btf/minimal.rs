@@ -6,129 +6,15 @@
 //! result in place of the kernel's own BTF. Attaching by BTF id (tp_btf, iterators, …) still uses the kernel's.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use super::mapping::Mapping;
+use super::kernel::KernelBtf;
 use super::{Btf, BtfKind, BtfType, CoreRelocations, ExtraStruct, TypeId, essential_name};
-use crate::{Result, ResultExt};
+use crate::Result;
 
 /// Enumerators of `enum bpf_func_id` whose names begin with this exist exactly where ring buffers do.
 const RING_BUFFER_HELPERS: &str = "BPF_FUNC_ringbuf_";
 
-/// The kernel's BTF in memory.
-#[derive(Debug)]
-pub struct KernelBtf {
-    bytes: Bytes,
-    /// Where the types begin, once somebody has looked; `None` if that fails.
-    offsets: OnceLock<Option<Vec<u32>>>,
-}
-
-/// What [`KernelBtf::running`] gave last.
-static RUNNING: Mutex<Running> = Mutex::new(Running {
-    leases: 0,
-    kept: None,
-    last: Weak::new(),
-});
-
-struct Running {
-    leases: usize,
-    kept: Option<Arc<KernelBtf>>,
-    last: Weak<KernelBtf>,
-}
-
-/// While one of these exists, the BTF of the running kernel is read once only and kept; see [`KernelBtf::keep`].
-#[derive(Debug)]
-pub struct KeptBtf(());
-
-impl Drop for KeptBtf {
-    fn drop(&mut self) {
-        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-        running.leases -= 1;
-        if running.leases == 0 {
-            running.kept = None;
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Bytes {
-    /// Where it is in the kernel's own memory.
-    Mapped(Mapping),
-    /// A copy.
-    Read(Vec<u8>),
-}
-
 impl KernelBtf {
-    /// Where the kernel shows its BTF.
-    pub const PATH: &str = "/sys/kernel/btf/vmlinux";
-
-    /// The BTF of the running kernel, `None` if it does not show any. Who asks while others have it shares theirs.
-    pub fn running() -> Result<Option<Arc<Self>>> {
-        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(btf) = running.last.upgrade() {
-            return Ok(Some(btf));
-        }
-        let read = || -> std::io::Result<Bytes> {
-            let mut file = File::open(Self::PATH)?;
-            if let Some(mapping) = Mapping::of_kernel_file(&file) {
-                return Ok(Bytes::Mapped(mapping));
-            }
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
-            Ok(Bytes::Read(bytes))
-        };
-        match read() {
-            Ok(bytes) => {
-                let btf = Arc::new(Self::new(bytes));
-                running.last = Arc::downgrade(&btf);
-                running.kept = (running.leases > 0).then(|| Arc::clone(&btf));
-                Ok(Some(btf))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).context(format!("reading {}", Self::PATH)),
-        }
-    }
-
-    /// Has what [`running`](Self::running) gives kept from its first call on, for as long as several are going to be made. It is
-    /// megabytes large where the kernel cannot show it without a copy.
-    pub fn keep() -> KeptBtf {
-        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).leases += 1;
-        KeptBtf(())
-    }
-
-    fn new(bytes: Bytes) -> Self {
-        Self {
-            bytes,
-            offsets: OnceLock::new(),
-        }
-    }
-
-    /// Reads BTF from a file.
-    pub fn from_file(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| format!("reading BTF from {}", path.display()))?;
-        Ok(Self::new(Bytes::Read(bytes)))
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Mapped(mapping) => mapping.bytes(),
-            Bytes::Read(bytes) => bytes,
-        }
-    }
-
-    /// A reader over it.
-    pub fn parse(&self) -> Result<Btf<'_>> {
-        let find = || Btf::sections(self.bytes()).and_then(|(types, _)| Btf::find_types(types));
-        match self.offsets.get_or_init(|| find().ok()) {
-            Some(offsets) => Btf::with_offsets(self.bytes(), offsets),
-            // Once more, for the error.
-            None => Btf::parse(self.bytes()),
-        }
-    }
-
     /// The whole BTF, without ring buffer helpers if `perf` asks for that.
     fn whole(&self, options: MinimalOptions<'_>) -> Result<Vec<u8>> {
         let mut bytes = self.bytes().to_vec();
@@ -169,7 +55,7 @@ pub fn minimal(kernel: &KernelBtf, wanted: &CoreRelocations, options: MinimalOpt
     };
     let changes = options.without_ring_buffer || options.extra.is_some();
     if wanted.needs_whole_kernel {
-        return match changes {
+        return match changes || !kernel.is_shown_by_the_kernel() {
             true => kernel.whole(options).and_then(with_extra),
             false => Ok(None),
         };
@@ -184,7 +70,7 @@ pub fn minimal(kernel: &KernelBtf, wanted: &CoreRelocations, options: MinimalOpt
         }
         None => collector.collect(wanted),
     };
-    if missing && has_modules() && !changes {
+    if missing && kernel.is_shown_by_the_kernel() && has_modules() && !changes {
         return Ok(None);
     }
     with_extra(collector.write())
@@ -440,7 +326,7 @@ mod tests {
             false,
             &[("BPF_FUNC_map_lookup_elem", 1), ("BPF_FUNC_ringbuf_reserve", 131)],
         );
-        KernelBtf::new(Bytes::Read(b.build()))
+        KernelBtf::from_bytes(b.build())
     }
 
     fn wanted(names: &[&str]) -> CoreRelocations {
@@ -512,32 +398,6 @@ mod tests {
             assert_eq!(find(text), expected, "{}", text.escape_ascii());
         }
         assert!(filter.lacks_some());
-    }
-
-    #[test]
-    fn the_running_kernels_is_shared_while_it_is_in_use_or_kept() {
-        let Some(first) = KernelBtf::running().unwrap() else {
-            return;
-        };
-        assert!(Arc::ptr_eq(&first, &KernelBtf::running().unwrap().unwrap()));
-        drop(first);
-        let kept = KernelBtf::keep();
-        let address = Arc::as_ptr(&KernelBtf::running().unwrap().unwrap());
-        assert_eq!(Arc::as_ptr(&KernelBtf::running().unwrap().unwrap()), address);
-        drop(kept);
-    }
-
-    #[test]
-    fn a_mapping_shows_what_reading_shows() {
-        // Where the kernel does not map its BTF, any file of an old time will do: what is shown must be what is there.
-        let path = [KernelBtf::PATH, "/proc/self/exe"]
-            .into_iter()
-            .find(|path| File::open(path).is_ok_and(|file| Mapping::of_kernel_file(&file).is_some()))
-            .unwrap();
-        let mapping = Mapping::of_kernel_file(&File::open(path).unwrap()).unwrap();
-        assert!(mapping.bytes() == std::fs::read(path).unwrap(), "{path}");
-        let dir = tempfile::tempdir().unwrap();
-        assert!(Mapping::of_kernel_file(&File::open(dir.path()).unwrap()).is_none());
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! The reader borrows; types are decoded when asked for. Nothing in a BTF blob is trusted: offsets, ids and lengths are
 //! checked, and chains of types are followed to a bounded depth only.
 
+pub mod archive;
 mod extra;
+mod kernel;
 mod mapping;
 mod minimal;
 mod reloc;
@@ -11,7 +13,8 @@ mod reloc;
 pub(crate) mod testing;
 
 pub use extra::{ExtraStruct, ExtraType};
-pub use minimal::{KeptBtf, KernelBtf, MinimalOptions, minimal};
+pub use kernel::{KeptBtf, KernelBtf, Origin};
+pub use minimal::{MinimalOptions, minimal};
 pub use reloc::{CoreRelocations, essential_name};
 
 use std::borrow::Cow;

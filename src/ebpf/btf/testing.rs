@@ -91,6 +91,13 @@ impl Builder {
         self.push(name, 14, false, 0, type_id, &[linkage])
     }
 
+    /// A section with these variables and their sizes.
+    pub(crate) fn section(&mut self, name: &str, variables: &[(TypeId, u32)]) -> TypeId {
+        let extra: Vec<u32> = variables.iter().flat_map(|(id, size)| [*id, 0, *size]).collect();
+        let size = variables.iter().map(|(_, size)| size).sum();
+        self.push(name, 15, false, variables.len(), size, &extra)
+    }
+
     /// A marker as the gadget macros emit it: a global `const void *`.
     pub(crate) fn marker(&mut self, name: &str) -> TypeId {
         let constant = self.constant(0);

@@ -22,6 +22,8 @@ use crate::{Result, ResultExt};
 const BATCH: usize = 4096;
 /// Records that are to come between two reads, at the most: less than a millisecond's work.
 const TURN: f64 = 512.0;
+/// When so many came at once, more come before anybody would have to be woken.
+const MANY: usize = 64;
 /// After this many reads that found nothing, block.
 const IDLE_READS: u32 = 4;
 
@@ -50,10 +52,17 @@ pub fn drain(reader: &mut dyn Reader, served: &mut dyn Served, wake: &EventFd) -
         let count = reader.read(BATCH)?;
         served.periodic()?;
         served.pause(reader.lost())?;
+        if count >= MANY {
+            reader.set_quiet(true)?;
+        }
         if count >= BATCH {
             continue;
         }
         empty_reads = if count == 0 { empty_reads + 1 } else { 0 };
+        if empty_reads == IDLE_READS - 1 {
+            // One more read comes before the wait for what woke nobody.
+            reader.set_quiet(false)?;
+        }
         if empty_reads >= IDLE_READS {
             wait(reader, served.idle_interval(), wake)?;
             empty_reads = 0;

@@ -4,7 +4,10 @@
 //! order of events; perf buffers are per CPU and are used where the kernel has no ring buffer (before 5.8).
 
 pub mod drain;
+mod mapping;
+pub(crate) mod per_cpu;
 mod perf;
+mod quiet;
 pub(crate) mod ring;
 
 use std::os::fd::BorrowedFd;
@@ -12,6 +15,7 @@ use std::time::Duration;
 
 use libbpf_rs::{MapCore, MapHandle, MapType};
 
+use super::features::Feature;
 use crate::{Error, Result};
 
 /// Gadgets ask for small ring buffers that lose events in any burst; ours are at least this large, in bytes.
@@ -59,13 +63,12 @@ impl BufferSettings {
     /// The kind to use on this kernel.
     pub fn kind(&self) -> Result<BufferKind> {
         match self.kind {
-            Some(BufferKind::Ring) if !ring_buffer_supported() => {
-                Err(Error::unsupported("this kernel has no ring buffer")
-                    .with_hint("ring buffers came with Linux 5.8; use --buffer-kind perf"))
+            Some(BufferKind::Ring) if Feature::RingBuffer.is_there() == Some(false) => {
+                Err(Feature::RingBuffer.missing())
             }
             Some(kind) => Ok(kind),
-            None if ring_buffer_supported() => Ok(BufferKind::Ring),
-            None => Ok(BufferKind::Perf),
+            None if Feature::RingBuffer.is_there() == Some(false) => Ok(BufferKind::Perf),
+            None => Ok(BufferKind::Ring),
         }
     }
 
@@ -81,25 +84,13 @@ impl BufferSettings {
     }
 }
 
-fn page_size() -> u32 {
+pub(super) fn page_size() -> u32 {
     // 4 KiB is the right answer on all machines but some arm64 ones, where the kernel rounds for us.
     nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
         .ok()
         .flatten()
         .and_then(|n| u32::try_from(n).ok())
         .unwrap_or(4096)
-}
-
-/// Whether the kernel can create ring buffers: asked once, by creating one.
-pub fn ring_buffer_supported() -> bool {
-    static SUPPORTED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *SUPPORTED.get_or_init(|| {
-        let options = libbpf_sys::bpf_map_create_opts {
-            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
-            ..Default::default()
-        };
-        MapHandle::create(MapType::RingBuf, Some("ig_probe"), 0, 0, page_size(), &options).is_ok()
-    })
 }
 
 /// Called with every record. The slice is valid during the call only.
@@ -111,6 +102,12 @@ pub trait Reader {
     fn wake_fd(&self) -> BorrowedFd<'_>;
     /// Reads at most about `max` records and returns how many it was.
     fn read(&mut self, max: usize) -> Result<usize>;
+    /// Whether the descriptor need not become readable with each record, because the buffer is going to be read anyway. Records that were
+    /// written while it was set may never make it readable: the buffer has to be read once more after it was unset.
+    fn set_quiet(&mut self, quiet: bool) -> Result<()> {
+        let _ = quiet;
+        Ok(())
+    }
     /// Bytes that were read so far.
     fn bytes_read(&self) -> u64;
     /// Size of the buffer in bytes.

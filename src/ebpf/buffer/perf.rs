@@ -5,9 +5,7 @@
 //! the buffer is opened.
 
 use std::ffi::{c_int, c_void};
-use std::io::Read;
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr::{NonNull, null};
 
 use libbpf_rs::{MapCore, MapHandle};
@@ -17,6 +15,7 @@ use libbpf_sys::{
     perf_event_header, size_t,
 };
 
+use super::quiet::Quiet;
 use super::{OnRecord, Reader, page_size};
 use crate::{Error, ErrorKind, Result};
 
@@ -44,6 +43,8 @@ pub(super) struct PerfReader {
     /// Whether the events count what they lose.
     counts_lost: bool,
     capacity: usize,
+    /// Events that wake nobody; `None` where they cannot be had.
+    quiet: Option<Quiet>,
     /// The CPU whose buffer is read next, so that a busy one does not starve the others.
     next_cpu: usize,
 }
@@ -62,13 +63,18 @@ impl PerfReader {
             // Before 6.0 the format is unknown.
             .or_else(|_| open(map, pages, sink, 0).map(|buffer| (buffer, false)));
         match opened {
-            Ok((buffer, counts_lost)) => Ok(Self {
-                buffer,
-                sink,
-                counts_lost,
-                capacity: pages * page_size() as usize,
-                next_cpu: 0,
-            }),
+            Ok((buffer, counts_lost)) => {
+                let mut reader = Self {
+                    buffer,
+                    sink,
+                    counts_lost,
+                    capacity: pages * page_size() as usize,
+                    quiet: None,
+                    next_cpu: 0,
+                };
+                reader.quiet = reader.quiet_events(map);
+                Ok(reader)
+            }
             Err(error) => {
                 // SAFETY: the pointer came from `Box::leak` above, and no buffer exists that could use it.
                 drop(unsafe { Box::from_raw(sink.as_ptr()) });
@@ -91,6 +97,29 @@ impl PerfReader {
         unsafe { perf_buffer__buffer_cnt(self.buffer.as_ptr()) as usize }
     }
 
+    /// A second event for each CPU. Without them every record wakes the reader, which is slower and as good.
+    fn quiet_events(&self, map: &MapHandle) -> Option<Quiet> {
+        let cpus = online_cpus()?;
+        if cpus.len() != self.cpus() {
+            return None;
+        }
+        let loud: Vec<(u32, RawFd)> = cpus
+            .into_iter()
+            .zip(0..)
+            // SAFETY: the buffer is valid until `drop`, and the index is below the count.
+            .map(|(cpu, at)| (cpu, unsafe { perf_buffer__buffer_fd(self.buffer.as_ptr(), at) }))
+            .collect();
+        let format = if self.counts_lost { PERF_FORMAT_LOST } else { 0 };
+        Quiet::new(map, &loud, self.capacity, format)
+            .inspect_err(|error| {
+                tracing::debug!(
+                    "perf buffer {:?} wakes its reader with every record: {error}",
+                    map.name()
+                )
+            })
+            .ok()
+    }
+
     /// What the events of all CPUs have lost, by their own count.
     fn counted_lost(&self) -> Option<u64> {
         let mut lost = 0u64;
@@ -100,19 +129,43 @@ impl PerfReader {
             if fd < 0 {
                 return None;
             }
-            // SAFETY: libbpf keeps the descriptor open as long as the buffer lives; it is not closed here.
-            let mut file = ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) });
-            // The value of the event, then what it lost.
-            let mut counters = [0; 16];
-            file.read_exact(&mut counters).ok()?;
-            let (_, count) = counters.split_at(8);
-            lost = lost.saturating_add(u64::from_ne_bytes(count.try_into().ok()?));
+            // SAFETY: libbpf keeps the descriptor open as long as the buffer lives.
+            lost = lost.saturating_add(lost_of(unsafe { BorrowedFd::borrow_raw(fd) })?);
+        }
+        for event in self.quiet.iter().flat_map(Quiet::events) {
+            lost = lost.saturating_add(lost_of(event)?);
         }
         Some(lost)
     }
 }
 
-fn open(map: &MapHandle, pages: usize, sink: NonNull<Sink>, read_format: u64) -> std::io::Result<NonNull<perf_buffer>> {
+/// What an event could not write, by its own count.
+fn lost_of(event: BorrowedFd<'_>) -> Option<u64> {
+    // The value of the event, then what it lost.
+    let mut counters = [0; 16];
+    let read = nix::unistd::read(event, &mut counters).ok()?;
+    let count = counters.get(8..read)?;
+    Some(u64::from_ne_bytes(count.try_into().ok()?))
+}
+
+/// The numbers of the CPUs that are online, which are those that have a buffer.
+fn online_cpus() -> Option<Vec<u32>> {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    cpu_list(text.trim())
+}
+
+/// The numbers in a list like `0-3,8`.
+fn cpu_list(text: &str) -> Option<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for range in text.split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        cpus.extend(first.parse::<u32>().ok()?..=last.parse::<u32>().ok()?.min(1 << 16));
+    }
+    Some(cpus)
+}
+
+/// What a perf event is that eBPF programs write to.
+pub(super) fn software_event(read_format: u64) -> perf_event_attr {
     let mut attr = perf_event_attr {
         type_: PERF_TYPE_SOFTWARE,
         size: size_of::<perf_event_attr>() as u32,
@@ -122,6 +175,11 @@ fn open(map: &MapHandle, pages: usize, sink: NonNull<Sink>, read_format: u64) ->
         ..perf_event_attr::default()
     };
     attr.__bindgen_anon_1.sample_period = 1;
+    attr
+}
+
+fn open(map: &MapHandle, pages: usize, sink: NonNull<Sink>, read_format: u64) -> std::io::Result<NonNull<perf_buffer>> {
+    let mut attr = software_event(read_format);
     attr.__bindgen_anon_2.wakeup_events = 1;
     // SAFETY: `attr` is read during the call only; `sink` outlives the buffer, see `PerfReader`.
     let buffer = unsafe {
@@ -198,6 +256,13 @@ impl Reader for PerfReader {
         Ok(self.sink().records - before)
     }
 
+    fn set_quiet(&mut self, quiet: bool) -> Result<()> {
+        match &mut self.quiet {
+            Some(events) => events.set(quiet),
+            None => Ok(()),
+        }
+    }
+
     fn bytes_read(&self) -> u64 {
         self.sink().bytes
     }
@@ -225,6 +290,14 @@ impl Drop for PerfReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_cpus() {
+        assert_eq!(cpu_list("0-3,8"), Some(vec![0, 1, 2, 3, 8]));
+        assert_eq!(cpu_list("0"), Some(vec![0]));
+        assert_eq!(cpu_list(""), None);
+        assert_eq!(cpu_list("x-2"), None);
+    }
 
     #[test]
     fn samples_carry_their_length() {

@@ -4,13 +4,12 @@
 //! resident memory from the beginning. Here the data is mapped once, and the one record in thousands that goes on at the front
 //! is put together in memory of our own.
 
-use std::ffi::c_void;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use libbpf_rs::{MapCore, MapHandle};
 
+use super::mapping::Mapping;
 use super::{OnRecord, Reader, page_size};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -160,51 +159,6 @@ impl Ring {
             let start = self.producer.address.as_ptr().byte_add(self.page + at as usize);
             std::slice::from_raw_parts(start.cast::<u8>(), len as usize)
         }
-    }
-}
-
-/// A piece of a map in our memory.
-#[derive(Debug)]
-struct Mapping {
-    address: NonNull<c_void>,
-    len: usize,
-}
-
-// SAFETY: a mapping is not tied to a thread; it is accessed through `&self` by atomic operations, and as slices only by `Ring`,
-// which sees to it that they do not change meanwhile.
-unsafe impl Send for Mapping {}
-
-impl Mapping {
-    fn new(map: BorrowedFd<'_>, offset: usize, len: usize, protection: i32) -> std::io::Result<Self> {
-        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                protection,
-                libc::MAP_SHARED,
-                map.as_raw_fd(),
-                offset as libc::off_t,
-            )
-        };
-        match NonNull::new(address) {
-            Some(address) if address.as_ptr() != libc::MAP_FAILED => Ok(Self { address, len }),
-            _ => Err(std::io::Error::last_os_error()),
-        }
-    }
-
-    /// The word at byte `offset`, a multiple of 8.
-    fn word(&self, offset: usize) -> &AtomicU64 {
-        debug_assert!(offset.is_multiple_of(8) && offset + 8 <= self.len);
-        // SAFETY: the word is inside the mapping, which is aligned to a page; everybody accesses it atomically.
-        unsafe { AtomicU64::from_ptr(self.address.as_ptr().byte_add(offset).cast()) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: this is the whole mapping, and nothing borrows from it any more.
-        unsafe { libc::munmap(self.address.as_ptr(), self.len) };
     }
 }
 

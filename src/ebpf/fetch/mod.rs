@@ -4,6 +4,7 @@
 //! makes one array, also an empty one. Elements are reused: in the steady state nothing is allocated. A fetch that fails is
 //! said and counted, and the next one is tried.
 
+mod array;
 mod batch;
 mod iterator;
 mod map;
@@ -17,6 +18,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use libbpf_rs::{MapCore, MapHandle, MapType};
+
+use self::array::ArrayReader;
 use self::batch::Batch;
 pub use self::iterator::{IteratorProgram, IteratorReader};
 pub use self::map::{MapDrain, Method};
@@ -55,6 +59,14 @@ impl Source for MapDrain {
     fn complaint(&self) -> &'static str {
         "error from map iterator:"
     }
+}
+
+/// What takes the entries out of `map`, or reads them where they cannot be taken out.
+pub fn map_source(map: &MapHandle) -> Result<Box<dyn Source>> {
+    Ok(match map.map_type() {
+        MapType::Array => Box::new(ArrayReader::new(map)?),
+        _ => Box::new(MapDrain::new(map)?),
+    })
 }
 
 /// What a fetcher needs to run.

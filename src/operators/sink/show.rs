@@ -12,7 +12,7 @@ use crate::output::fields::Selection;
 use crate::output::loss::LossLine;
 use crate::output::mode::Mode;
 use crate::output::profile::Profile;
-use crate::output::{csv, json, pcapng, terminal, yaml};
+use crate::output::{csv, histogram, json, pcapng, terminal, yaml};
 
 const CLEAR_SCREEN: &[u8] = b"\x1b[H\x1b[2J";
 
@@ -36,6 +36,7 @@ enum Form {
     Csv(csv::Encoder),
     PcapNg(pcapng::Encoder),
     Profile(Box<Profile>),
+    Histogram(histogram::Encoder),
     Text {
         fields: Vec<FieldId>,
         accessors: Vec<Accessor>,
@@ -58,6 +59,7 @@ impl Form {
             Form::Csv(_) => "csv",
             Form::PcapNg(_) => "pcap-ng",
             Form::Profile(profile) => profile.form().name(),
+            Form::Histogram(_) => histogram::MODE,
             Form::Text { .. } => "text",
         }
     }
@@ -87,7 +89,16 @@ impl Compiler<'_> {
                 error.context(format!("output mode \"pcap-ng\" of data source {:?}", source.name()))
             })?),
             Mode::Profile(form) => Form::Profile(Box::new(Profile::new(source, form)?)),
-            Mode::Text(_) => {
+            Mode::Text(mode) => {
+                if mode == histogram::MODE
+                    && let Some(encoder) = histogram::Encoder::new(source, &self.selection(source)?)?
+                {
+                    return Ok(Some(Show {
+                        form: Form::Histogram(encoder),
+                        line: None,
+                        to_terminal,
+                    }));
+                }
                 let fields: Vec<FieldId> = source
                     .fields()
                     .filter(|(_, field)| !field.is_empty())
@@ -120,11 +131,15 @@ impl Compiler<'_> {
         Some(LossLine::new(self.several.then(|| source.name()), pretty))
     }
 
+    fn selection(&self, source: &DataSource) -> Result<Selection> {
+        match self.fields {
+            Some(fields) => fields.select(source),
+            None => Ok(Selection::default_of(source)),
+        }
+    }
+
     fn table(&mut self, source: &DataSource) -> Result<Table> {
-        let selection = match self.fields {
-            Some(fields) => fields.select(source)?,
-            None => Selection::default_of(source),
-        };
+        let selection = self.selection(source)?;
         let width = self.options.terminal.as_ref().and_then(|width| width());
         let mut table = Table::new(source, &selection, width)
             .map_err(|error| error.context(format!("columns of data source {:?}", source.name())))?;
@@ -156,6 +171,7 @@ impl Show {
             Form::Csv(encoder) => encoder.fields().to_vec(),
             Form::PcapNg(encoder) => encoder.fields().to_vec(),
             Form::Profile(profile) => profile.fields().to_vec(),
+            Form::Histogram(encoder) => encoder.fields(),
             Form::Text { fields, .. } => fields.clone(),
         }
     }
@@ -219,6 +235,9 @@ impl Show {
                     profile.lock().unwrap_or_else(PoisonError::into_inner).add(element);
                     Ok(Flow::Continue)
                 });
+            }
+            Form::Histogram(mut encoder) => {
+                each(pipeline, lane, move |element, buffer| encoder.encode(element, buffer))
             }
             Form::Text { accessors, clear, .. } => each(pipeline, lane, move |element, buffer| {
                 if clear {

@@ -133,7 +133,14 @@ fn append_escaped(mut bytes: &[u8], until_nul: bool, shape: Shape, out: &mut Vec
             break;
         }
         let (character, len) = scan::decode(bytes);
-        characters += append_escape(character, bytes[0], out);
+        characters += match character {
+            // What keeps words together elsewhere is a space in a column.
+            Some('\u{a0}') => {
+                out.push(b' ');
+                1
+            }
+            character => append_escape(character, bytes[0], out),
+        };
         bytes = &bytes[len..];
     }
     characters
@@ -207,6 +214,11 @@ mod tests {
         assert_eq!(cell("a\t\"b", 8, Ellipsis::End, Align::Left), "a\\t\\\"b  ");
         assert_eq!(cell("a\t\"b", 8, Ellipsis::End, Align::Right), "  a\\t\\\"b");
         assert_eq!(cell("a\t\"b", 3, Ellipsis::End, Align::Right), "a\\…");
+    }
+
+    #[test]
+    fn a_space_that_keeps_words_together_is_a_space() {
+        assert_eq!(cell("a\u{a0}b", 5, Ellipsis::End, Align::Left), "a b  ");
     }
 
     #[test]

@@ -263,7 +263,9 @@ impl<S: Source> Binary<S> {
             .filter(|segment| wanted(segment))
             .find_map(|segment| {
                 let within = address.checked_sub(segment.address)?;
-                (within < segment.size).then(|| segment.offset.checked_add(within))?
+                let offset = segment.offset.checked_add(within)?;
+                // A header may say anything.
+                (within < segment.size && offset < self.size).then_some(offset)
             })
     }
 }

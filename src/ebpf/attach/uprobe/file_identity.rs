@@ -131,7 +131,7 @@ impl Drop for Mapping {
 /// Loads the iterator and restricts it to this process where the kernel can.
 fn load() -> Result<OwnedFd> {
     let error = |error: libbpf_rs::Error| Error::new(ErrorKind::Unsupported, error.to_string());
-    let kernel = KernelBtf::running()?.ok_or_else(|| Error::unsupported("the kernel does not show its types"))?;
+    let kernel = KernelBtf::required()?;
     let wanted = CoreRelocations {
         names: TYPES.map(str::to_owned).into(),
         ..CoreRelocations::default()

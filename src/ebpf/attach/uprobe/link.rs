@@ -5,7 +5,6 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::OnceLock;
 
 use nix::errno::Errno;
 
@@ -162,13 +161,9 @@ fn attach_multi(
 }
 
 /// Whether one link can be at many places (and a program be loaded for such links).
-pub(in crate::ebpf) fn has_multi() -> bool {
-    static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(probe_multi)
-}
-
+///
 /// Tries to attach to a directory: a kernel that knows such links complains about that, others about the link.
-fn probe_multi() -> bool {
+pub(in crate::ebpf) fn probe_multi() -> bool {
     let instructions = [
         // r0 = 0; exit
         libbpf_sys::bpf_insn {

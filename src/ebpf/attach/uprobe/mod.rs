@@ -8,6 +8,7 @@
 mod file_identity;
 mod ld_cache;
 mod link;
+pub mod parsers;
 mod symbols;
 mod target;
 mod usdt;
@@ -23,11 +24,12 @@ use tracing::{debug, warn};
 
 use self::file_identity::{FileId, Identifier};
 use self::link::Probe;
-pub(in crate::ebpf) use self::link::{Multi, has_multi};
+pub(in crate::ebpf) use self::link::{Multi, probe_multi};
 use self::symbols::Wanted;
 pub use self::target::{Binary, Point, Target};
 pub(in crate::ebpf) use self::usdt_args::{SPECS_MAP, SpecLayout, Specs};
 use crate::containers::{Place, PlaceAttachment, Root};
+use crate::ebpf::features::Feature;
 use crate::{Error, Result, ResultExt};
 
 /// A loaded program that is to be attached in places.
@@ -98,7 +100,7 @@ pub(in crate::ebpf) fn check(target: &Target, arguments: bool) -> Result<()> {
     }
     let cookies = || ProgramType::Kprobe.is_helper_supported(libbpf_sys::BPF_FUNC_get_attach_cookie);
     if arguments && matches!(target.point, Point::Static { .. }) && !cookies().unwrap_or(true) {
-        return Err(Error::unsupported("arguments of static probes need Linux 5.15"));
+        return Err(Feature::UsdtArguments.missing());
     }
     Ok(())
 }

@@ -223,6 +223,11 @@ fn registers() -> Syntax {
     }
 }
 
+/// How many arguments `text` says.
+pub(super) fn count(text: &str) -> Result<usize> {
+    parse(text, registers()).map(|arguments| arguments.len())
+}
+
 fn parse(text: &str, syntax: Syntax) -> Result<Vec<Argument>> {
     let unknown = || {
         Error::unsupported(format!(

@@ -1,0 +1,257 @@
+//! Packets and the guest: emissions, from outside and from inside, and the callbacks that they lead to.
+//!
+//! Whoever emits on a data source of a gadget with a guest takes the guest's lock first, so that there is one order of locks, and
+//! one packet or function of the life cycle at a time. Code that is inside already nests instead.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use wasmer::{AsStoreMut, FunctionEnv, RuntimeError, Store};
+
+use super::handles::Object;
+use super::host::{Answer, Host, Inside};
+use super::limits::NESTED_EMISSIONS;
+use super::lines::Packet;
+use super::trap;
+use crate::data::{Code, CodeSubscription, Element, LossPlace, Pipeline, SharedPipeline, SourceType};
+use crate::{Error, Result};
+
+/// A guest and the host's state for it.
+pub(super) struct Live {
+    pub(super) store: Store,
+    pub(super) env: FunctionEnv<Host>,
+}
+
+// SAFETY: a store is not tied to a thread as long as what its functions carry along may be sent to another one. What they carry here
+// is `Host`, which is (wasmer asks for it); the functions themselves capture nothing, no callback of wasmer's `on_called` is ever
+// set, and only one thread at a time has the store, which is behind the lock of `Shared`.
+unsafe impl Send for Live {}
+
+impl Live {
+    pub(super) fn inside(&mut self) -> Inside<'_> {
+        Inside {
+            store: self.store.as_store_mut(),
+            env: self.env.clone(),
+        }
+    }
+}
+
+/// A guest with the lock that everybody takes who enters it.
+pub(super) struct Shared(Mutex<Live>);
+
+impl Shared {
+    pub(super) fn new(live: Live) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(live)))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Live> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The way of a producer's packets to the subscribers of one data source.
+pub(super) struct Entrance {
+    pub(super) guest: Arc<Shared>,
+    pub(super) source: usize,
+}
+
+impl SharedPipeline for Entrance {
+    fn emit(&self, element: &mut Element) -> Result<()> {
+        let mut live = self.guest.lock();
+        let mut inside = live.inside();
+        let Some(mut pipeline) = begin(&mut inside, self.source) else {
+            return Ok(());
+        };
+        let result = pipeline.emit_with(element, &mut inside);
+        let queued = end(&mut inside, self.source, pipeline);
+        result.and(emit_queued(&mut inside, self.source, queued))
+    }
+
+    fn emit_array(&self, elements: &mut Vec<Element>) -> Result<()> {
+        let mut live = self.guest.lock();
+        let mut inside = live.inside();
+        let Some(mut pipeline) = begin(&mut inside, self.source) else {
+            return Ok(());
+        };
+        let result = pipeline.emit_array_with(elements, &mut inside);
+        let queued = end(&mut inside, self.source, pipeline);
+        result
+            .and(emit_queued(&mut inside, self.source, queued))
+            .and(flush(&mut inside))
+    }
+
+    fn flush(&self) -> Result<()> {
+        flush(&mut self.guest.lock().inside())
+    }
+
+    fn watches_losses(&self) -> bool {
+        let mut live = self.guest.lock();
+        let mut inside = live.inside();
+        let line = inside.host().lines.get_mut(self.source).ok();
+        line.and_then(|line| line.pipeline())
+            .is_some_and(|pipeline| pipeline.watches_losses())
+    }
+
+    fn lose(&self, place: LossPlace, count: u64) -> Result<()> {
+        let mut live = self.guest.lock();
+        let mut inside = live.inside();
+        let line = inside.host().lines.get_mut(self.source).ok();
+        line.and_then(|line| line.pipeline())
+            .map_or(Ok(()), |pipeline| pipeline.lose(place, count))
+    }
+}
+
+fn begin(inside: &mut Inside<'_>, source: usize) -> Option<Pipeline> {
+    inside.host().lines.get_mut(source).ok()?.begin()
+}
+
+fn end(inside: &mut Inside<'_>, source: usize, pipeline: Pipeline) -> Vec<Packet> {
+    match inside.host().lines.get_mut(source) {
+        Ok(line) => line.end(pipeline),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Emits what callbacks of the same data source have emitted. That may lead to more; there is a bound to it.
+fn emit_queued(inside: &mut Inside<'_>, source: usize, mut queued: Vec<Packet>) -> Result<()> {
+    let mut left = NESTED_EMISSIONS;
+    while !queued.is_empty() {
+        for packet in std::mem::take(&mut queued) {
+            left = left.checked_sub(1).ok_or_else(|| {
+                Error::invalid("callbacks of a data source go on emitting packets on the same data source")
+            })?;
+            queued.extend(emit_one(inside, source, packet)?);
+        }
+    }
+    Ok(())
+}
+
+fn emit_one(inside: &mut Inside<'_>, source: usize, packet: Packet) -> Result<Vec<Packet>> {
+    let Some(mut pipeline) = begin(inside, source) else {
+        return Ok(Vec::new());
+    };
+    let result = match packet {
+        Packet::Single(mut element) => pipeline.emit_with(&mut element, inside),
+        Packet::Array(mut elements) => pipeline.emit_array_with(&mut elements, inside),
+    };
+    let queued = end(inside, source, pipeline);
+    result.map(|()| queued)
+}
+
+/// Emits a packet on behalf of the guest.
+pub(super) fn emit(inside: &mut Inside<'_>, source: usize, packet: Packet) -> Answer<()> {
+    let line = inside.host().lines.get_mut(source)?;
+    let fits = match packet {
+        Packet::Single(_) => line.source.source_type() == SourceType::Single,
+        Packet::Array(_) => line.source.source_type() == SourceType::Array,
+    };
+    if !fits {
+        return Err("the packet is of the other type than the data source".into());
+    }
+    if line.pipeline().is_none() {
+        return line.queue(packet);
+    }
+    let queued = emit_one(inside, source, packet)?;
+    Ok(emit_queued(inside, source, queued)?)
+}
+
+/// Tells the sinks of all data sources that there is nothing more for now: the guest may have emitted on any of them.
+pub(super) fn flush(inside: &mut Inside<'_>) -> Result<()> {
+    for line in inside.host().lines.iter_mut() {
+        if let Some(pipeline) = line.pipeline() {
+            pipeline.flush()?;
+        }
+    }
+    Ok(())
+}
+
+impl Code for Inside<'_> {
+    fn element(&mut self, subscription: CodeSubscription, element: &mut Element) {
+        let taken = std::mem::take(element);
+        let single = self
+            .host()
+            .lines
+            .get(subscription.source)
+            .is_ok_and(|line| line.source.source_type() == SourceType::Single);
+        let object = match single {
+            true => Object::Single(subscription.source, taken),
+            false => Object::Element(subscription.source, taken),
+        };
+        if let Object::Single(_, back) | Object::Element(_, back) = call_back(self, subscription, object) {
+            *element = back;
+        }
+    }
+
+    fn array(&mut self, subscription: CodeSubscription, elements: &mut Vec<Element>) {
+        let object = Object::Array(subscription.source, std::mem::take(elements));
+        if let Object::Array(_, back) = call_back(self, subscription, object) {
+            *elements = back;
+        }
+    }
+}
+
+/// Calls the guest with `object`, and gives it back as the guest left it.
+fn call_back(inside: &mut Inside<'_>, subscription: CodeSubscription, object: Object) -> Object {
+    let host = inside.host();
+    let (Some(callback), None) = (host.callback.clone(), &host.closed) else {
+        host.failures += u64::from(host.closed.is_some());
+        return object;
+    };
+    // With all handles in use, the guest is called all the same.
+    let (handle, aside) = match host.handles.lend(object) {
+        Ok(handle) => (handle, None),
+        Err(object) => (0, Some(object)),
+    };
+    let limit = host.limits.callback;
+    let result = enter(inside, "dataSourceCallback", limit, |inside| {
+        callback.call(&mut inside.store, subscription.id, subscription.source_handle, handle)
+    });
+    let host = inside.host();
+    let object = aside.or_else(|| host.handles.take_back(handle));
+    if result.is_ok() {
+        host.output.forget();
+    }
+    if let Err(error) = result {
+        let text = trap::settle(host, &error, "dataSourceCallback", limit);
+        host.failures += 1;
+        if host.failures == 1 {
+            let name = host
+                .lines
+                .get(subscription.source)
+                .map_or("", |line| line.source.name());
+            tracing::warn!(
+                "wasm: calling dataSourceCallback for data source {name:?}: {text} (said once; the number of such failures follows at the end)"
+            );
+        }
+    }
+    // The guest cannot free what is lent to it.
+    object.unwrap_or(Object::Source(subscription.source))
+}
+
+/// Runs the guest, watched if it is not running already.
+pub(super) fn enter<T>(
+    inside: &mut Inside<'_>,
+    function: &str,
+    limit: Duration,
+    call: impl FnOnce(&mut Inside<'_>) -> std::result::Result<T, RuntimeError>,
+) -> std::result::Result<T, RuntimeError> {
+    let host = inside.host();
+    host.depth += 1;
+    let outermost = host.depth == 1;
+    let turnstile = outermost.then(|| host.turnstile.clone());
+    let start = (outermost && host.profile.is_some()).then(Instant::now);
+    if let Some(turnstile) = &turnstile {
+        host.lent_growth = 0;
+        turnstile.enter(limit);
+    }
+    let result = call(inside);
+    if let Some(turnstile) = turnstile {
+        turnstile.leave();
+    }
+    let host = inside.host();
+    host.depth -= 1;
+    if let (Some(start), Some(profile)) = (start, &mut host.profile) {
+        profile.note(function, start.elapsed());
+    }
+    result
+}

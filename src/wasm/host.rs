@@ -1,0 +1,302 @@
+//! What the host keeps for one guest, and what its functions have in common.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use libbpf_rs::MapHandle;
+use wasmer::{AsStoreMut, AsStoreRef, FunctionEnv, FunctionEnvMut, Memory, MemoryView, StoreMut, TypedFunction};
+
+use super::handles::{Handles, Object};
+use super::limits::{KEPT_BYTES, TimeLimits, WARNINGS};
+use super::lines::Lines;
+use super::memory::{self, BufPtr};
+use super::profile::Profile;
+use super::watchdog::Turnstile;
+use crate::data::RawError;
+use crate::metadata::config::Config;
+use crate::metadata::params::ParamValues;
+use crate::stop::StopSignal;
+
+/// The state behind all host functions of one guest.
+pub(super) struct Host {
+    pub(super) memory: Option<Memory>,
+    /// The guest's `dataSourceCallback`, once it may be called.
+    pub(super) callback: Option<TypedFunction<(u64, u32, u32), ()>>,
+    pub(super) handles: Handles,
+    pub(super) lines: Lines,
+    pub(super) config: Option<Arc<Config>>,
+    /// Values of the guest's parameters, by key.
+    pub(super) params: ParamValues,
+    /// The maps of the gadget's object, as soon as they are in the kernel.
+    pub(super) maps: BTreeMap<String, MapHandle>,
+    /// The mount namespaces that are let through, if something is filtered.
+    pub(super) mntns_filter: Option<MapHandle>,
+    pub(super) stop: StopSignal,
+    pub(super) turnstile: Turnstile,
+    pub(super) limits: TimeLimits,
+    /// Whether the guest can neither make maps nor open buffers.
+    pub(super) without_kernel: bool,
+    /// How deep the guest is in itself: 0 while it does not run.
+    pub(super) depth: u32,
+    /// Why the guest cannot be called any more.
+    pub(super) closed: Option<String>,
+    /// Callbacks that failed.
+    pub(super) failures: u64,
+    pub(super) subscriptions: usize,
+    /// Bytes of host memory that the guest has made the host keep, apart from what hangs on handles.
+    pub(super) kept: usize,
+    pub(super) output: super::wasi::Output,
+    pub(super) profile: Option<Profile>,
+    /// By how much packets grew that are lent to the guest at the moment.
+    pub(super) lent_growth: usize,
+    /// The fields that the guest has looked up.
+    pub(super) reads: Vec<(usize, crate::data::FieldId)>,
+    warnings: HashMap<&'static str, u32>,
+}
+
+impl Host {
+    pub(super) fn new(turnstile: Turnstile, limits: TimeLimits, stop: StopSignal) -> Self {
+        Self {
+            memory: None,
+            callback: None,
+            handles: Handles::default(),
+            lines: Lines::default(),
+            config: None,
+            params: ParamValues::new(),
+            maps: BTreeMap::new(),
+            mntns_filter: None,
+            stop,
+            turnstile,
+            limits,
+            without_kernel: false,
+            depth: 0,
+            closed: None,
+            failures: 0,
+            subscriptions: 0,
+            kept: 0,
+            output: super::wasi::Output::default(),
+            profile: None,
+            lent_growth: 0,
+            reads: Vec::new(),
+            warnings: HashMap::new(),
+        }
+    }
+
+    /// Says what a host function did not like. Guests may do the same wrong thing with every event.
+    pub(super) fn warn(&mut self, function: &'static str, refusal: &Refusal) {
+        let said = self.warnings.entry(function).or_default();
+        *said = said.saturating_add(1);
+        if *said <= WARNINGS {
+            tracing::warn!("wasm: {function}: {refusal}");
+        }
+        if *said == WARNINGS {
+            tracing::warn!("wasm: {function}: further warnings are left out");
+        }
+    }
+
+    /// Accounts for `bytes` more that are kept for the guest.
+    pub(super) fn charge(&mut self, bytes: usize) -> Result<(), Refusal> {
+        match self.kept.checked_add(bytes).filter(|kept| *kept <= KEPT_BYTES) {
+            Some(kept) => {
+                self.kept = kept;
+                Ok(())
+            }
+            None => Err(format!("the guest keeps more than {} MiB", KEPT_BYTES >> 20).into()),
+        }
+    }
+
+    /// Accounts for `bytes` more that hang on the object with number `handle`. What is only lent to the guest for a call must not
+    /// grow too much in that call.
+    pub(super) fn grow(&mut self, handle: u32, bytes: usize) -> Result<(), Refusal> {
+        if !self.handles.is_lent(handle) {
+            return self.charge(bytes);
+        }
+        self.lent_growth = self.lent_growth.saturating_add(bytes);
+        match self.lent_growth <= KEPT_BYTES {
+            true => Ok(()),
+            false => Err("the packet grows too much".into()),
+        }
+    }
+
+    /// Notes that the guest reads a field.
+    pub(super) fn note_read(&mut self, source: usize, field: crate::data::FieldId) {
+        // Later nobody asks any more.
+        const MOST: usize = 1 << 16;
+        if self.reads.len() < MOST {
+            self.reads.push((source, field));
+        }
+    }
+
+    /// Gives `object` a number.
+    pub(super) fn open(&mut self, object: Object) -> Result<u32, Refusal> {
+        self.charge(object.kept())?;
+        let bytes = object.kept();
+        self.handles.insert(object).map_err(|_| {
+            self.kept -= bytes;
+            "too many open handles".into()
+        })
+    }
+
+    /// Takes an object away from the guest.
+    pub(super) fn close_handle(
+        &mut self,
+        handle: u32,
+        what: &str,
+        fits: impl FnOnce(&Object) -> bool,
+    ) -> Result<Object, Refusal> {
+        let object = self.handles.remove(handle, fits).ok_or_else(|| no_such(handle, what))?;
+        self.kept = self.kept.saturating_sub(object.kept());
+        Ok(object)
+    }
+
+    /// Whether the guest may have something made in the kernel.
+    pub(super) fn may_use_kernel(&self) -> Result<(), Refusal> {
+        match self.without_kernel {
+            true => Err("what is replayed has no part in the kernel".into()),
+            false => Ok(()),
+        }
+    }
+
+    /// The position of the data source with number `handle`.
+    pub(super) fn source(&self, handle: u32) -> Result<usize, Refusal> {
+        match self.handles.get(handle) {
+            Some(Object::Source(source)) => Ok(*source),
+            other => Err(wrong(handle, other, "data source")),
+        }
+    }
+
+    /// The elements of the array with number `handle`.
+    pub(super) fn array(&self, handle: u32) -> Result<(usize, &Vec<crate::data::Element>), Refusal> {
+        match self.handles.get(handle) {
+            Some(Object::Array(source, elements)) => Ok((*source, elements)),
+            other => Err(wrong(handle, other, "array")),
+        }
+    }
+}
+
+/// Why a number does not do.
+pub(super) fn wrong(handle: u32, found: Option<&Object>, wanted: &str) -> Refusal {
+    match found {
+        Some(object) => format!("handle {handle} is of a {}, not of a {wanted}", object.name()).into(),
+        None => no_such(handle, wanted),
+    }
+}
+
+pub(super) fn no_such(handle: u32, wanted: &str) -> Refusal {
+    format!("handle {handle} is of no {wanted} that the guest could use here").into()
+}
+
+/// Why a host function returns its error value.
+#[derive(Debug)]
+pub(super) struct Refusal(Cow<'static, str>);
+
+/// What a host function has to say.
+pub(super) type Answer<T> = Result<T, Refusal>;
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&'static str> for Refusal {
+    fn from(text: &'static str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<RawError> for Refusal {
+    fn from(error: RawError) -> Self {
+        Self(error.to_string().into())
+    }
+}
+
+impl From<crate::Error> for Refusal {
+    fn from(error: crate::Error) -> Self {
+        Self(error.to_string().into())
+    }
+}
+
+impl From<libbpf_rs::Error> for Refusal {
+    fn from(error: libbpf_rs::Error) -> Self {
+        Self(error.to_string().into())
+    }
+}
+
+/// A host function's view of who called it.
+pub(super) type Caller<'a> = FunctionEnvMut<'a, Host>;
+
+/// The value to return: `refused`, with a warning, when the function did not like something.
+pub(super) fn answer<T>(caller: &mut Caller<'_>, function: &'static str, refused: T, result: Answer<T>) -> T {
+    result.unwrap_or_else(|refusal| {
+        caller.data_mut().warn(function, &refusal);
+        refused
+    })
+}
+
+/// Whether it went well: 0 or 1.
+pub(super) fn status(caller: &mut Caller<'_>, function: &'static str, result: Answer<()>) -> u32 {
+    answer(caller, function, 1, result.map(|()| 0))
+}
+
+/// Calls `f` with the host's state and the guest's memory.
+pub(super) fn with_memory<T>(
+    caller: &mut Caller<'_>,
+    f: impl FnOnce(&mut Host, &MemoryView<'_>) -> Answer<T>,
+) -> Answer<T> {
+    let (host, store) = caller.data_and_store_mut();
+    let guest = host.memory.clone();
+    let view = memory::view(guest.as_ref(), &store)?;
+    f(host, &view)
+}
+
+/// A text that the guest passes.
+pub(super) fn text(caller: &mut Caller<'_>, range: u64) -> Answer<String> {
+    with_memory(caller, |_, view| memory::read_text(view, BufPtr(range)))
+}
+
+/// Bytes that the guest passes.
+pub(super) fn bytes(caller: &mut Caller<'_>, range: u64) -> Answer<Vec<u8>> {
+    with_memory(caller, |_, view| memory::read(view, BufPtr(range)))
+}
+
+/// Writes to a buffer of the guest.
+pub(super) fn store_bytes(caller: &mut Caller<'_>, range: u64, bytes: &[u8]) -> Answer<()> {
+    with_memory(caller, |_, view| memory::write(view, BufPtr(range), bytes))
+}
+
+/// The way into the guest, for whoever holds it: the thread that entered it, or a host function that it called.
+pub(super) struct Inside<'a> {
+    pub(super) store: StoreMut<'a>,
+    pub(super) env: FunctionEnv<Host>,
+}
+
+impl Inside<'_> {
+    #[inline]
+    pub(super) fn host(&mut self) -> &mut Host {
+        self.env.as_mut(&mut self.store)
+    }
+}
+
+impl<'a> Inside<'a> {
+    pub(super) fn of(caller: &'a mut Caller<'_>) -> Self {
+        let env = caller.as_ref();
+        Self {
+            store: caller.as_store_mut(),
+            env,
+        }
+    }
+}
+
+impl AsStoreRef for Inside<'_> {
+    fn as_store_ref(&self) -> wasmer::StoreRef<'_> {
+        self.store.as_store_ref()
+    }
+}
