@@ -32,6 +32,7 @@ mod pattern;
 mod private_dir;
 pub mod recording;
 pub mod stop;
+pub mod symbols;
 mod text;
 pub mod wasm;
 

@@ -86,6 +86,11 @@ fn events_of_every_catalogue_gadget_fit_its_schema() {
         let mut command = ig.command(["run", &name, "--pull", "never", "--host", "-o", "json", "-v"]);
         let live = Live::spawn(&mut command);
         if let Err(log) = live.running_or_failed() {
+            // Texts that a gadget renders have no other form.
+            if log.contains("output mode \\\"json\\\"") || log.contains("output mode \"json\"") {
+                assert!(schema["properties"]["text"].is_object(), "{name}: {log}");
+                continue;
+            }
             // What this kernel lacks is the kernel's affair, but the gadget's check must say so too.
             let checked = ig.line(&format!("doctor {name} --pull never"));
             checked.fails_with(&["cannot run on this machine"]);

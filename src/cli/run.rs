@@ -112,6 +112,7 @@ pub(super) fn prepare(args: &GadgetArgs) -> Result<Option<Prepared>> {
     run_flags::check(&values)?;
     gadget.set_values(&values);
     gadget.set_buffers(buffers(&values)?);
+    gadget.set_socket_fields(run_flags::socket_fields(&values)?);
     Ok(Some(Prepared {
         gadget,
         values,

@@ -3,6 +3,7 @@
 use clap::{Arg, Command};
 
 use super::params;
+use crate::ebpf::sockets::SocketFields;
 use crate::metadata::params::typed::parse_size;
 use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::operators::sink::Timestamps;
@@ -24,6 +25,8 @@ pub(super) const INCLUDE_SELF: &str = "include-self";
 pub(super) const TIMESTAMPS: &str = "timestamps";
 /// Full name of `--loss-records`.
 pub(super) const LOSS_RECORDS: &str = "loss-records";
+/// Full name of `--socket-enricher-fields`.
+const SOCKET_FIELDS: &str = "operator.socketenricher.socket-enricher-fields";
 /// Full name of `--buffer-kind`.
 pub(super) const BUFFER_KIND: &str = "operator.oci.ebpf.buffer-kind";
 /// Full name of `--btf`.
@@ -155,7 +158,6 @@ const NOT_YET: &[(&str, &str)] = &[
     ("otel-metrics-listen-address", "exporting metrics"),
     ("public-keys", "verifying cosign signatures"),
     ("runtime-protocol", "the CRI protocol"),
-    ("socket-enricher-fields", "choosing the fields of sockets"),
 ];
 
 /// The description of `ig run` as far as no gadget is known.
@@ -219,6 +221,7 @@ pub(super) fn check(values: &ParamValues) -> Result<()> {
         }
     }
     timestamps(values)?;
+    socket_fields(values)?;
     buffer_size(values).map(drop)
 }
 
@@ -229,6 +232,18 @@ pub(super) fn check(values: &ParamValues) -> Result<()> {
 /// A `--timestamps` that is none of those there are.
 pub(super) fn timestamps(values: &ParamValues) -> Result<Timestamps> {
     values.get(TIMESTAMPS).map_or(Ok(Timestamps::Local), str::parse)
+}
+
+/// What is remembered of the owners of sockets.
+///
+/// # Errors
+///
+/// A `--socket-enricher-fields` that names other fields, or sizes that are none.
+pub(super) fn socket_fields(values: &ParamValues) -> Result<SocketFields> {
+    match values.get(SOCKET_FIELDS) {
+        None => Ok(SocketFields::default()),
+        Some(text) => text.parse::<SocketFields>().context("flag --socket-enricher-fields"),
+    }
 }
 
 /// The help text, honest about what this version lacks.

@@ -320,7 +320,7 @@ impl MinimalBtf {
         let kernel = KernelBtf::required()?;
         let wanted = CoreRelocations {
             names: Self::NAMES.map(str::to_owned).into(),
-            needs_whole_kernel: false,
+            ..CoreRelocations::default()
         };
         let bytes = minimal(&kernel, &wanted, MinimalOptions::default())?
             .ok_or_else(|| Error::unsupported("some types may be in modules"))?;

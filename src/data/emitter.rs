@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::element::{Element, Layout};
 use super::loss::{LossPlace, Losses};
 use super::pipeline::Pipeline;
+use super::rest::Rest;
 use crate::Result;
 
 /// A pipeline that several producers have, in the keeping of whoever holds what they have to take turns at.
@@ -27,6 +28,7 @@ pub struct Emitter {
     layout: Layout,
     route: Route,
     losses: Arc<Losses>,
+    rest: Option<Rest>,
 }
 
 /// Whose pipeline it is.
@@ -51,13 +53,23 @@ impl std::fmt::Debug for Route {
 }
 
 impl Emitter {
-    pub(super) fn new(layout: Layout, route: Route, losses: Arc<Losses>) -> Self {
-        Self { layout, route, losses }
+    pub(super) fn new(layout: Layout, route: Route, losses: Arc<Losses>, rest: Option<Rest>) -> Self {
+        Self {
+            layout,
+            route,
+            losses,
+            rest,
+        }
     }
 
     /// Layout of the elements.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// What becomes of the bytes behind the struct of a record.
+    pub(super) fn rest(&self) -> Option<&Rest> {
+        self.rest.as_ref()
     }
 
     /// The counters of what did not arrive.

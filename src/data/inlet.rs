@@ -149,7 +149,11 @@ impl Inlet {
     fn emit(&mut self, record: &[u8]) {
         self.events += 1;
         self.element.reset(self.emitter.layout(), record);
-        let result = self.emitter.emit(&mut self.element);
+        let filled = match self.emitter.rest() {
+            Some(rest) => rest.fill(&mut self.element, record),
+            None => Ok(()),
+        };
+        let result = filled.and_then(|()| self.emitter.emit(&mut self.element));
         self.note(result, 1);
     }
 

@@ -9,6 +9,7 @@ use super::gate::Gate;
 use super::loss::Losses;
 use super::packing::Packing;
 use super::pipeline::Pipeline;
+use super::rest::Rest;
 use super::source::DataSource;
 use super::tap::Tap;
 
@@ -26,6 +27,8 @@ pub struct Stream {
     pub tap: Option<Box<dyn Tap>>,
     /// Where the ids are by which records belong to containers.
     pub record: RecordIds,
+    /// What becomes of the bytes behind the struct of a record; they are left out if nothing is said.
+    pub rest: Option<Rest>,
     /// The fields of which elements are made, if they are made of no record.
     pub packing: Option<Packing>,
     /// Counts what does not arrive.
@@ -64,6 +67,7 @@ impl Stream {
             gate: None,
             tap: None,
             record: RecordIds::default(),
+            rest: None,
             packing: None,
             losses: Arc::default(),
             shared: None,
@@ -89,7 +93,7 @@ impl Stream {
             Some(shared) => Route::Shared(Arc::clone(shared)),
             None => Route::Own(std::mem::take(&mut self.pipeline)),
         };
-        Emitter::new(self.source.layout().clone(), route, Arc::clone(&self.losses))
+        Emitter::new(self.source.layout().clone(), route, Arc::clone(&self.losses), self.rest)
     }
 }
 

@@ -18,9 +18,10 @@ use super::btf::{BtfKind, KernelBtf, MinimalOptions, minimal};
 use super::buffer::{BufferKind, BufferSettings};
 use super::features::{self, Feature};
 use super::loaded::Loaded;
-use super::markers::{BUILD_ID_MAP, MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH, SWITCHED_MAPS};
+use super::markers::{BUILD_ID_MAP, MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH, SOCKETS_MAP, SWITCHED_MAPS};
 use super::object::{EbpfObject, IFACE, PARAM_PREFIX, ProgramInfo, open};
 use super::print::{self, Log};
+use super::sockets::{SocketFields, SocketOwners};
 use crate::metadata::params::ParamValues;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -38,6 +39,8 @@ pub struct LoadOptions<'a> {
     pub buffers: BufferSettings,
     /// Maps of another load of the same object that this one goes on using, by name.
     pub reused_maps: Vec<(&'a str, BorrowedFd<'a>)>,
+    /// The map that takes the place of the object's map of sockets, and what is in it.
+    pub sockets: Option<&'a SocketOwners>,
     /// Loads only the program of this name, and treats it as one that the gadget cannot do without.
     pub only: Option<String>,
 }
@@ -45,14 +48,9 @@ pub struct LoadOptions<'a> {
 impl EbpfObject {
     /// Loads the object into the kernel. Nothing is attached yet.
     pub fn load(&self, options: &LoadOptions<'_>) -> Result<Loaded> {
-        if options.values.is_true(&format!("{PARAM_PREFIX}trace-pipe")) {
-            return Err(
-                Error::unsupported("--trace-pipe is not supported by this version of ig")
-                    .with_hint("read /sys/kernel/tracing/trace_pipe"),
-            );
-        }
         let kind = options.buffers.kind()?;
-        let custom_btf = self.custom_btf(kind)?;
+        let socket_fields = options.sockets.map_or(SocketFields::NONE, SocketOwners::fields);
+        let custom_btf = self.custom_btf(kind, socket_fields)?;
         let mut selection = Selection::new(self, options.only.as_deref());
         selection.leave_out_what_cannot_be()?;
         let mut with_links = true;
@@ -173,7 +171,7 @@ impl EbpfObject {
     }
 
     /// The BTF to relocate against, in memory, when it is not the kernel's own.
-    fn custom_btf(&self, kind: BufferKind) -> Result<Option<CustomBtf>> {
+    fn custom_btf(&self, kind: BufferKind, socket_fields: SocketFields) -> Result<Option<CustomBtf>> {
         if self.relocations().names.is_empty() && !self.relocations().needs_whole_kernel {
             return Ok(None);
         }
@@ -182,8 +180,10 @@ impl EbpfObject {
             (None, Some(archive)) => Arc::new(archive::find(archive, &Machine::this()?)?),
             (None, None) => return Err(KernelBtf::missing()),
         };
+        let layout = self.reads_sockets().then(|| socket_fields.layout());
         let options = MinimalOptions {
             without_ring_buffer: kind == BufferKind::Perf,
+            extra: layout.as_ref(),
         };
         minimal(&kernel, self.relocations(), options)?
             .map(|bytes| CustomBtf::new(&bytes))
@@ -238,6 +238,15 @@ impl EbpfObject {
                 if let Some(filter) = options.mntns_filter {
                     map.reuse_fd(filter).map_err(failed)?;
                 }
+            } else if name == SOCKETS_MAP && self.reads_sockets() {
+                match options.sockets {
+                    Some(sockets) => map.reuse_fd(sockets.map()),
+                    // Nobody is ever found in it.
+                    None => map
+                        .set_value_size(SocketFields::NONE.value_size())
+                        .and_then(|()| map.set_max_entries(1)),
+                }
+                .map_err(failed)?;
             } else if let Some((_, fd)) = options.reused_maps.iter().find(|(reused, _)| *reused == name) {
                 map.reuse_fd(*fd).map_err(failed)?;
             } else if self.is_unused(&name, options)? {

@@ -9,8 +9,10 @@ use super::attach::uprobe::{self, Multi, SPECS_MAP, SpecLayout, Specs, UprobePro
 use super::attach::{self, Attachment, InterfaceProgram, IterKind, LoadedProgram, NetnsProgram, Section};
 use super::buffer::BufferKind;
 use super::load::say_left_out;
+use super::markers::STACK_MAPS;
 use super::object::{EbpfObject, ProgramInfo};
 use crate::containers::PlaceAttachment;
+use crate::operators::StackMaps;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// An object in the kernel. Programs are detached and unloaded when this is dropped.
@@ -305,6 +307,12 @@ impl Loaded {
     /// Detaches all programs; no event is sent from now on. Iterators that are open, or whose link is held, stay.
     pub fn detach(&mut self) {
         self.attachments.clear();
+    }
+
+    /// Lets those who turn ids of stacks into texts find them.
+    pub fn publish_stacks(&self, to: &StackMaps) {
+        let [kernel, user, build_ids] = STACK_MAPS.map(|name| self.map(name).ok());
+        to.set(kernel, user, build_ids);
     }
 
     /// A handle on a map of the object.

@@ -102,8 +102,13 @@ pub const MNTNS_FILTER_MAP: &str = "gadget_mntns_filter_map";
 /// The constant that turns that map on.
 pub const MNTNS_FILTER_SWITCH: &str = "gadget_filter_by_mntns";
 
+/// The map in which a gadget looks for the owners of sockets.
+pub const SOCKETS_MAP: &str = "gadget_sockets";
+
 /// The map of build ids, whose declared size of 0 is not for the kernel.
 pub(super) const BUILD_ID_MAP: &str = "ig_build_id";
+/// The maps of kernel stacks, of user stacks, and of build ids.
+pub const STACK_MAPS: [&str; 3] = ["ig_kstack", "ig_ustack", BUILD_ID_MAP];
 /// Maps of megabytes that nothing uses unless a constant is on: map, constant.
 pub(super) const SWITCHED_MAPS: [(&str, &str); 2] =
     [("ig_ustack", "collect_ustack"), (BUILD_ID_MAP, "collect_build_id")];

@@ -10,6 +10,7 @@ pub mod fetch;
 pub mod fields;
 mod handoff;
 pub mod inspect;
+mod kernel_stacks;
 mod load;
 mod loaded;
 pub mod markers;
@@ -17,7 +18,9 @@ pub mod object;
 pub mod params;
 mod print;
 pub mod schema;
+pub mod sockets;
 mod sources;
+pub mod trace_pipe;
 pub mod tracer;
 
 use std::path::{Path, PathBuf};

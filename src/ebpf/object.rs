@@ -12,15 +12,17 @@ use super::attach::uprobe::{SPECS_MAP, SpecLayout};
 use super::btf::{Btf, CoreRelocations};
 use super::elf::{GadgetElf, Variable};
 use super::fetch::schedule::DEFAULT_MAP_INTERVAL;
-use super::markers::{DeclaredMap, MNTNS_FILTER_MAP, MapClass, Markers, Parts};
+use super::markers::{DeclaredMap, MNTNS_FILTER_MAP, MapClass, Markers, Parts, SOCKETS_MAP};
 use super::params::{EbpfParam, ParamOverride};
 use super::print;
 use super::schema::SourceSchema;
+use super::sockets::{SocketFields, VALUE_TYPE};
 use super::sources::Sources;
 pub use super::sources::{IteratorSource, MapSource, TracerSource};
 use crate::data::Stream;
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues, TypeHint};
+use crate::operators::StackMaps;
 use crate::{Error, Result, ResultExt};
 
 /// Prefix of the full names of an object's parameters.
@@ -57,6 +59,7 @@ pub struct EbpfObject {
     programs: Vec<ProgramInfo>,
     sources: Sources,
     asks_usdt_arguments: bool,
+    reads_sockets: bool,
     alternatives: Vec<Vec<String>>,
     /// What the image brings for kernels that show no BTF.
     btf_archive: Option<Arc<[u8]>>,
@@ -105,7 +108,21 @@ impl EbpfObject {
         } else {
             CoreRelocations::parse(&btf, elf.btf_ext)?
         };
+        let first = streams.len();
         let sources = Sources::register(&btf, &markers.sources, config, streams)?;
+        for (kind, map, header) in [
+            ("type:gadget_kernel_stack", "ig_kstack", "<gadget/kernel_stack_map.h>"),
+            ("type:gadget_user_stack", "ig_ustack", "<gadget/user_stack_map.h>"),
+        ] {
+            let has_stacks = streams
+                .iter()
+                .skip(first)
+                .any(|stream| stream.source.with_tag(kind).next().is_some());
+            if has_stacks && !parts.maps.contains_key(map) {
+                return Err(Error::invalid(format!("there are stacks but no map {map:?}"))
+                    .with_hint(format!("include {header} in the program")));
+            }
+        }
         Ok(Self {
             bytes: Arc::clone(&bytes),
             params,
@@ -114,6 +131,7 @@ impl EbpfObject {
             programs,
             sources,
             asks_usdt_arguments: parts.maps.contains_key(SPECS_MAP),
+            reads_sockets: parts.maps.contains_key(SOCKETS_MAP),
             markers,
             alternatives,
             btf_archive: None,
@@ -136,9 +154,10 @@ impl EbpfObject {
         Ok(())
     }
 
-    /// Subscribes the conversions of enums to text at `priority`.
-    pub fn prepare(&mut self, streams: &mut [Stream], priority: i32) {
-        self.sources.enums.prepare(streams, priority);
+    /// Subscribes the conversions of enums and of kernel stacks, which are in `maps` once the object is loaded, to text at
+    /// `priority`.
+    pub fn prepare(&mut self, streams: &mut [Stream], priority: i32, maps: StackMaps) {
+        self.sources.texts.prepare(streams, priority, maps);
     }
 
     /// The parameters, with their prefix.
@@ -241,6 +260,23 @@ impl EbpfObject {
     /// Whether programs are attached to network interfaces: of containers, as they come and go, or one that is named.
     pub fn attaches_to_interfaces(&self) -> bool {
         self.programs.iter().any(|program| program.target.is_on_interfaces())
+    }
+
+    /// Whether the object looks for the owners of sockets.
+    pub fn reads_sockets(&self) -> bool {
+        self.reads_sockets
+    }
+
+    /// Which of the optional `fields` of sockets' owners the object looks at.
+    pub fn socket_fields(&self, fields: SocketFields) -> SocketFields {
+        let read = |member: &str, size: u32| match self.relocations.reads(VALUE_TYPE, member) {
+            true => size,
+            false => 0,
+        };
+        SocketFields {
+            cwd: read("cwd", fields.cwd),
+            exepath: read("exepath", fields.exepath),
+        }
     }
 
     /// How the object wants to be told of the arguments of static probes, if it does.

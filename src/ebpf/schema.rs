@@ -6,10 +6,12 @@
 use std::sync::Arc;
 
 use super::fields::EnumValues;
-use crate::Result;
-use crate::data::{DataSource, FieldId, Flow, NewField, RecordIds, Scalar, SourceType, StaticField, Stream};
+use super::kernel_stacks::KernelStackTexts;
+use crate::data::{DataSource, FieldId, Flow, NewField, RecordIds, Rest, Scalar, SourceType, StaticField, Stream};
 use crate::metadata::SourceSettings;
 use crate::metadata::config::Config;
+use crate::operators::StackMaps;
+use crate::{Error, Result};
 
 /// One data source as the object declares it.
 #[derive(Clone, Debug)]
@@ -33,10 +35,18 @@ pub struct StructSchema {
     pub enums: Vec<(usize, EnumValues)>,
 }
 
-/// The enum fields that get a text field beside them.
+/// The fields that get a text field beside them: enums and kernel stacks.
 #[derive(Debug, Default)]
-pub struct EnumTexts {
-    fields: Vec<EnumField>,
+pub struct Texts {
+    enums: Vec<EnumField>,
+    kernel_stacks: Vec<KernelStackField>,
+}
+
+#[derive(Debug)]
+struct KernelStackField {
+    stream: usize,
+    source: FieldId,
+    target: FieldId,
 }
 
 #[derive(Debug)]
@@ -49,12 +59,12 @@ struct EnumField {
 }
 
 impl SourceSchema {
-    /// Adds the data source to `streams`, with what `config` says about it. The texts of its enums are noted in `texts`.
+    /// Adds the data source to `streams`, with what `config` says about it. The texts of its enums and stacks are noted in `texts`.
     ///
     /// # Errors
     ///
     /// Members outside of the struct, names that are there twice.
-    pub fn register(&self, config: &Arc<Config>, streams: &mut Vec<Stream>, texts: &mut EnumTexts) -> Result<()> {
+    pub fn register(&self, config: &Arc<Config>, streams: &mut Vec<Stream>, texts: &mut Texts) -> Result<()> {
         let settings = SourceSettings::new(config, &self.name);
         let mut source = DataSource::new(&self.name, self.source_type, Some(settings));
         let mut record = RecordIds::default();
@@ -67,18 +77,49 @@ impl SourceSchema {
             enums.extend(part.enums.iter().map(|(index, values)| (first + index, values)));
             base += container.size();
         }
+        let rest = self.rest(&mut source)?;
         // After all members: of a name that both structs have the member gets it.
         for (index, values) in enums {
             let field = source.fields().nth(index).map(|(id, _)| id);
             if let Some(field) = field {
-                texts.add(&mut source, streams.len(), field, values)?;
+                texts.add_enum(&mut source, streams.len(), field, values)?;
             }
         }
+        texts.add_kernel_stacks(&mut source, streams.len())?;
         streams.push(Stream {
             record,
+            rest,
             ..Stream::new(source)
         });
         Ok(())
+    }
+
+    /// Adds the field of trailing data that annotations ask for. Elements of arrays have none.
+    fn rest(&self, source: &mut DataSource) -> Result<Option<Rest>> {
+        let annotation = |key: &str| {
+            source
+                .annotation(key)
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned)
+        };
+        let (Some(name), SourceType::Single) = (annotation("ebpf.rest.name"), self.source_type) else {
+            return Ok(None);
+        };
+        let len = match annotation("ebpf.rest.len") {
+            None => None,
+            Some(len) => {
+                let field = source
+                    .field(&len)
+                    .map_err(|_| Error::not_found(format!("rest length accessor field {len:?} not found")))?;
+                Some(field.id())
+            }
+        };
+        let field = source.add_field(NewField::new(name, Scalar::Bytes))?;
+        Ok(Some(Rest {
+            size: self.record_size(),
+            field: source.accessor(field),
+            len: len.map(|len| source.accessor(len)),
+        }))
     }
 
     /// Size in bytes of the structs together.
@@ -108,9 +149,15 @@ impl StructSchema {
     }
 }
 
-impl EnumTexts {
+impl Texts {
     /// Adds the text of `field` to `source`, the data source of stream `stream`.
-    fn add(&mut self, source: &mut DataSource, stream: usize, field: FieldId, values: &EnumValues) -> Result<()> {
+    pub(super) fn add_enum(
+        &mut self,
+        source: &mut DataSource,
+        stream: usize,
+        field: FieldId,
+        values: &EnumValues,
+    ) -> Result<()> {
         let Some(target) = add_text_field(source, field, "ebpf.formatter.enum")? else {
             return Ok(());
         };
@@ -119,7 +166,7 @@ impl EnumTexts {
             .annotation("ebpf.formatter.bitfield.separator")
             .unwrap_or_default();
         let separator = if separator.is_empty() { "|" } else { separator }.to_owned();
-        self.fields.push(EnumField {
+        self.enums.push(EnumField {
             stream,
             source: field,
             target,
@@ -129,9 +176,43 @@ impl EnumTexts {
         Ok(())
     }
 
-    /// Subscribes the conversions of enums to text at `priority`, as far as the texts are demanded.
-    pub fn prepare(&mut self, streams: &mut [Stream], priority: i32) {
-        for field in self.fields.drain(..) {
+    /// Adds the texts of all kernel stacks of `source`, the data source of stream `stream`.
+    pub(super) fn add_kernel_stacks(&mut self, source: &mut DataSource, stream: usize) -> Result<()> {
+        let stacks: Vec<FieldId> = source.with_tag("type:gadget_kernel_stack").map(|(id, _)| id).collect();
+        for field in stacks {
+            if let Some(target) = add_text_field(source, field, "ebpf.formatter.kstack")? {
+                self.kernel_stacks.push(KernelStackField {
+                    stream,
+                    source: field,
+                    target,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Subscribes the conversions to text at `priority`, as far as the texts are demanded. Stacks are in `maps`, once those are
+    /// there.
+    pub fn prepare(&mut self, streams: &mut [Stream], priority: i32, maps: StackMaps) {
+        self.prepare_enums(streams, priority);
+        for field in self.kernel_stacks.drain(..) {
+            let stream = &mut streams[field.stream];
+            if !stream.demand.wants(field.target) {
+                continue;
+            }
+            let source = stream.source.accessor(field.source);
+            let target = stream.source.accessor(field.target);
+            let mut texts = KernelStackTexts::new(maps.clone());
+            stream.pipeline.subscribe(priority, move |element| {
+                let id = source.bits(element) as u32;
+                target.write(element, |out| texts.append(id, out));
+                Ok(Flow::Continue)
+            });
+        }
+    }
+
+    fn prepare_enums(&mut self, streams: &mut [Stream], priority: i32) {
+        for field in self.enums.drain(..) {
             let stream = &mut streams[field.stream];
             if !stream.demand.wants(field.target) {
                 continue;

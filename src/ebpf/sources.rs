@@ -9,7 +9,7 @@ use super::convention;
 use super::fetch::schedule::{DEFAULT_MAP_INTERVAL, MapFetches, Schedule};
 use super::fields::{EnumValues, StructFields, struct_fields, value_fields};
 use super::markers::{Declared, MapShape};
-use super::schema::{EnumTexts, SourceSchema, StructSchema};
+use super::schema::{SourceSchema, StructSchema, Texts};
 use crate::Result;
 use crate::data::{SourceType, Stream};
 use crate::metadata::config::Config;
@@ -63,7 +63,7 @@ pub(super) struct Sources {
     pub(super) maps: Vec<MapSource>,
     /// Those of all, in the order of their streams.
     pub(super) schemas: Vec<SourceSchema>,
-    pub(super) enums: EnumTexts,
+    pub(super) texts: Texts,
 }
 
 impl Sources {
@@ -192,7 +192,7 @@ impl Registration<'_> {
                 .map(|fields| self.schema(fields))
                 .collect(),
         };
-        schema.register(self.config, self.streams, &mut self.sources.enums)?;
+        schema.register(self.config, self.streams, &mut self.sources.texts)?;
         match declared {
             Declared::Tracer(tracer) => self.sources.tracers.push(TracerSource {
                 map: tracer.map.clone(),

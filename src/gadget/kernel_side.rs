@@ -11,12 +11,23 @@ use crate::data::{Emitter, Gate, Stream, Tap};
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::fetch::schedule::Schedule;
 use crate::ebpf::fetch::{Fetcher, FetcherSetup, IteratorProgram, IteratorReader, Source, map_source};
-use crate::ebpf::object::{EbpfObject, IteratorSource};
+use crate::ebpf::markers::STACK_MAPS;
+use crate::ebpf::object::{EbpfObject, IteratorSource, PARAM_PREFIX};
+use crate::ebpf::sockets::{SocketFields, SocketOwners};
+use crate::ebpf::trace_pipe::TracePipe;
 use crate::ebpf::tracer::{Tracer, TracerSetup};
 use crate::ebpf::{LoadOptions, Loaded};
 use crate::metadata::params::ParamValues;
 use crate::operators::{Context, KernelFilter, NetworkNamespaces};
 use crate::stop::StopSignal;
+
+/// What is to be loaded, and with what.
+pub(super) struct ToLoad {
+    pub(super) object: EbpfObject,
+    pub(super) values: ParamValues,
+    pub(super) buffers: BufferSettings,
+    pub(super) socket_fields: SocketFields,
+}
 
 /// What a run has in the kernel, and what is needed to load it anew.
 pub(super) struct KernelSide {
@@ -30,6 +41,10 @@ pub(super) struct KernelSide {
     values: ParamValues,
     buffers: BufferSettings,
     filter: Option<KernelFilter>,
+    /// Ends after everything is detached.
+    #[allow(dead_code, reason = "it is held, not read")]
+    trace_pipe: Option<TracePipe>,
+    sockets: Option<SocketOwners>,
     namespaces: Option<NetworkNamespaces>,
     places: Places,
     /// Whether somebody else has handles on the maps, too, which must then stay the same.
@@ -49,6 +64,7 @@ fn load(
     values: &ParamValues,
     filter: Option<&KernelFilter>,
     buffers: BufferSettings,
+    sockets: Option<&SocketOwners>,
     reused_maps: Vec<(&str, BorrowedFd<'_>)>,
 ) -> Result<Loaded> {
     let mntns_filter = filter.map(|filter| filter.map.as_fd());
@@ -57,8 +73,19 @@ fn load(
         mntns_filter,
         buffers,
         reused_maps,
+        sockets,
         only: None,
     })
+}
+
+/// Begins to remember the owners of sockets, if the object looks for them. Without them it runs, too.
+fn socket_owners(object: &EbpfObject, fields: SocketFields) -> Option<SocketOwners> {
+    if !object.reads_sockets() {
+        return None;
+    }
+    SocketOwners::start(object.socket_fields(fields))
+        .inspect_err(|error| tracing::warn!("the processes of sockets are not known: {error}"))
+        .ok()
 }
 
 /// Attaches everything; what is attached in containers, as long as the follower lives.
@@ -128,15 +155,22 @@ impl StartTracer {
 }
 
 impl KernelSide {
-    /// Loads `object` and starts what reads its buffers. Nothing is attached.
-    pub(super) fn load(
-        object: EbpfObject,
-        values: ParamValues,
-        buffers: BufferSettings,
-        context: &mut Context,
-    ) -> Result<Self> {
+    /// Loads the object and starts what reads its buffers. Nothing is attached.
+    pub(super) fn load(what: ToLoad, context: &mut Context) -> Result<Self> {
+        let ToLoad {
+            object,
+            values,
+            buffers,
+            socket_fields,
+        } = what;
+        let trace_pipe = match values.is_true(&format!("{PARAM_PREFIX}trace-pipe")) {
+            true => Some(TracePipe::start()?),
+            false => None,
+        };
         let filter = context.mntns_filter.take();
-        let loaded = load(&object, &values, filter.as_ref(), buffers, Vec::new())?;
+        let sockets = socket_owners(&object, socket_fields);
+        let loaded = load(&object, &values, filter.as_ref(), buffers, sockets.as_ref(), Vec::new())?;
+        loaded.publish_stacks(&context.stack_maps);
         let mut tracers = Vec::new();
         for tracer in object.tracers() {
             let stream = &mut context.streams[tracer.stream];
@@ -161,6 +195,8 @@ impl KernelSide {
             values,
             buffers,
             filter,
+            trace_pipe,
+            sockets,
             namespaces: context.network_namespaces.take(),
             places: context.places.take().unwrap_or_default(),
             maps_are_shared: false,
@@ -232,11 +268,19 @@ impl KernelSide {
         maps.retain(|(name, _)| {
             let fetched = self.object.map_iterators().iter().any(|map| map.map == *name);
             let shared = self.maps_are_shared && self.object.keeps_map(name);
-            fetched || shared
+            fetched || shared || STACK_MAPS.contains(&name.as_str())
         });
         let reused = maps.iter().map(|(name, map)| (name.as_str(), map.as_fd())).collect();
-        let mut loaded = load(&self.object, &self.values, None, self.buffers, reused)?;
-        if !maps.is_empty() {
+        let mut loaded = load(
+            &self.object,
+            &self.values,
+            None,
+            self.buffers,
+            self.sockets.as_ref(),
+            reused,
+        )?;
+        // Ids of stacks go on meaning the same, which hurts nobody.
+        if maps.iter().any(|(name, _)| !STACK_MAPS.contains(&name.as_str())) {
             self.follower = None;
             self.loaded.detach();
         }

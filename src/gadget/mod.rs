@@ -38,13 +38,16 @@ use crate::containers::{Collection, CollectionOptions, Host};
 use crate::data::{DataSource, Element, Flow};
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::object::EbpfObject;
+use crate::ebpf::sockets::SocketFields;
 use crate::image::GadgetImage;
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues};
+use crate::operators::bpfstats::Statistics;
 use crate::operators::cgroup::Cgroups;
 use crate::operators::env::Environment;
 use crate::operators::filter::{Filter, KernelSide};
 use crate::operators::formatters::Formatters;
+use crate::operators::histograms::Histograms;
 use crate::operators::include_self::OwnEvents;
 use crate::operators::limiter::Limiter;
 use crate::operators::local_manager::{self, ContainerNeeds, ContainerSource, LocalManager};
@@ -95,6 +98,7 @@ pub struct Gadget {
     defaults: Config,
     values: ParamValues,
     buffers: BufferSettings,
+    socket_fields: SocketFields,
     /// The id that the kernel's programs see this process by, if it can be known.
     own_pid: Option<u32>,
 }
@@ -250,6 +254,10 @@ impl<'i> GadgetBuilder<'i> {
         instances.extend(processes.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let cgroups = Cgroups::instantiate(&mut context, &host_files)?;
         instances.extend(cgroups.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        if player.is_none() {
+            let statistics = Statistics::instantiate(&mut context, &host_files)?;
+            instances.extend(statistics.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        }
         let needs = ContainerNeeds {
             filters: filters_mntns,
             visits_netns,
@@ -264,12 +272,14 @@ impl<'i> GadgetBuilder<'i> {
         instances.extend(environment.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let uid_gid = UidGidResolver::instantiate(&mut context)?;
         instances.extend(uid_gid.map(|instance| Box::new(instance) as Box<dyn Instance>));
-        let stacks = UserStacks::instantiate(&mut context)?;
+        let stacks = UserStacks::instantiate(&mut context, &host_files)?;
         instances.extend(stacks.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let sort = Sort::instantiate(&mut context);
         instances.extend(sort.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let limiter = Limiter::instantiate(&mut context);
         instances.extend(limiter.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let histograms = Histograms::instantiate(&mut context)?;
+        instances.extend(histograms.map(|instance| Box::new(instance) as Box<dyn Instance>));
         // Last, because whatever data source there is then can be filtered.
         let kernel = KernelSide {
             filters_mntns,
@@ -291,6 +301,7 @@ impl<'i> GadgetBuilder<'i> {
             defaults: config.sub("paramdefaults").cloned().unwrap_or_default(),
             values,
             buffers: self.buffers,
+            socket_fields: SocketFields::default(),
             own_pid,
         };
         gadget.set_include_self(false);
@@ -414,6 +425,11 @@ impl Gadget {
     /// Sets kind and size of event buffers.
     pub fn set_buffers(&mut self, settings: BufferSettings) {
         self.buffers = settings;
+    }
+
+    /// Sets what is remembered of the owners of sockets, as far as the gadget looks at it.
+    pub fn set_socket_fields(&mut self, fields: SocketFields) {
+        self.socket_fields = fields;
     }
 
     /// Whether events of this very process are events like any other; by default they are left out, so that a gadget does not

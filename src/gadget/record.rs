@@ -9,7 +9,7 @@ use super::Origin;
 use crate::containers::{Collection, HostNamespaces};
 use crate::data::{Inlet, Stream};
 use crate::ebpf::object::EbpfObject;
-use crate::ebpf::schema::EnumTexts;
+use crate::ebpf::schema::Texts;
 use crate::metadata::config::Config;
 use crate::metadata::params::{ParamValues, TypeHint};
 use crate::operators::Context;
@@ -69,7 +69,7 @@ impl Player {
     /// Adds the data sources of a recording to the context, and the facts about its machine.
     pub(super) fn instantiate(recording: Recording, config: &Arc<Config>, context: &mut Context) -> Result<Self> {
         let head = recording.head();
-        let mut texts = EnumTexts::default();
+        let mut texts = Texts::default();
         let mut register = || -> Result<()> {
             context.host = head.host.facts()?;
             context.replayed = true;

@@ -7,13 +7,10 @@ use std::time::{Duration, Instant};
 use libbpf_rs::{MapHandle, MapInfo};
 
 use super::Gadget;
-use super::kernel_side::KernelSide;
+use super::kernel_side::{KernelSide, ToLoad};
 use super::record::{self, ActiveRecording};
 use crate::data::{LossPlace, Losses};
-use crate::ebpf::buffer::BufferSettings;
-use crate::ebpf::object::EbpfObject;
-use crate::metadata::params::ParamValues;
-use crate::operators::{Context, Explanation, Instance, priority};
+use crate::operators::{Context, Explanation, Instance, StackMaps, priority};
 use crate::recording::{Player, Playing, Recorded};
 use crate::stop::StopSignal;
 use crate::wasm::Guest;
@@ -90,12 +87,15 @@ impl Gadget {
     pub fn start(mut self) -> Result<Running> {
         self.settle()?;
         if let Some(object) = &mut self.object {
-            object.prepare(&mut self.context.streams, priority::subscription::EBPF);
+            let maps = self.context.stack_maps.clone();
+            object.prepare(&mut self.context.streams, priority::subscription::EBPF, maps);
         }
         if let Some(player) = &mut self.player {
-            player
-                .texts
-                .prepare(&mut self.context.streams, priority::subscription::EBPF);
+            player.texts.prepare(
+                &mut self.context.streams,
+                priority::subscription::EBPF,
+                StackMaps::default(),
+            );
         }
         if let Some(guest) = &mut self.guest {
             let before = Arc::clone(&self.context.config);
@@ -174,6 +174,7 @@ impl Gadget {
             instances,
             values,
             buffers,
+            socket_fields,
             ..
         } = self;
         let recording = match record_to {
@@ -202,7 +203,13 @@ impl Gadget {
             events: 0,
             losses,
         };
-        let launched = running.launch(object, guest, player, instances, &mut context, values, buffers);
+        let object = object.map(|object| ToLoad {
+            object,
+            values,
+            buffers,
+            socket_fields,
+        });
+        let launched = running.launch(object, guest, player, instances, &mut context);
         match launched {
             Ok(()) => Ok(running),
             Err(error) => {
@@ -220,13 +227,11 @@ impl Running {
     #[allow(clippy::too_many_arguments, reason = "what a gadget consists of")]
     fn launch(
         &mut self,
-        object: Option<EbpfObject>,
+        object: Option<ToLoad>,
         guest: Option<Guest>,
         player: Option<Box<Player>>,
         instances: Vec<Box<dyn Instance>>,
         context: &mut Context,
-        values: ParamValues,
-        buffers: BufferSettings,
     ) -> Result<()> {
         let in_ebpf = || "starting operator \"ebpf\"";
         let filter = match (&guest, &context.mntns_filter) {
@@ -234,7 +239,7 @@ impl Running {
             _ => None,
         };
         if let Some(object) = object {
-            let kernel = KernelSide::load(object, values, buffers, context).with_context(in_ebpf)?;
+            let kernel = KernelSide::load(object, context).with_context(in_ebpf)?;
             self.kernel = Some(kernel);
         }
         if let Some(mut guest) = guest {

@@ -6,12 +6,14 @@
 //!
 //! Nobody pays for what nobody reads: an instance whose added fields are not demanded does not subscribe.
 
+pub mod bpfstats;
 pub mod cgroup;
 pub mod combiner;
 pub mod env;
 pub(crate) mod explain;
 pub mod filter;
 pub mod formatters;
+pub mod histograms;
 pub mod host;
 pub mod include_self;
 pub mod limiter;
@@ -22,12 +24,15 @@ pub mod priority;
 pub mod process;
 pub mod sink;
 pub mod sort;
+mod stack_maps;
 pub mod uidgid;
 pub mod ustack;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+pub use stack_maps::{FrameFile, StackMaps};
 
 use crate::Result;
 use crate::containers::Places;
@@ -53,6 +58,8 @@ pub struct Context {
     pub own_pid: Option<u32>,
     /// The network namespaces of what is to be looked at, for programs that see one at a time; none means our own.
     pub network_namespaces: Option<NetworkNamespaces>,
+    /// The stacks of the loaded object.
+    pub stack_maps: StackMaps,
     /// The machine that events come from.
     pub host: host::HostFacts,
     /// Events come from a recording: operators that produce some do not.

@@ -15,6 +15,8 @@ pub mod instance {
     pub const COMBINER: i32 = -500;
     /// Containers: selection and enrichment.
     pub const CONTAINERS: i32 = -1;
+    /// What eBPF programs cost.
+    pub const STATISTICS: i32 = 0;
     /// Numbers to text.
     pub const FORMATTERS: i32 = 0;
     /// Environment variables.
@@ -29,6 +31,8 @@ pub mod instance {
     pub const SORT: i32 = 9500;
     /// Number of array elements.
     pub const LIMITER: i32 = 9600;
+    /// Values that are summed up.
+    pub const METRICS: i32 = 9995;
     /// Events as log lines.
     pub const LOGS: i32 = 9998;
     /// Output.
@@ -63,6 +67,8 @@ pub mod subscription {
     pub const SORT: i32 = 9500;
     /// Number of array elements.
     pub const LIMITER: i32 = 9600;
+    /// Values that are summed up.
+    pub const METRICS: i32 = 9995;
     /// Events as log lines.
     pub const LOGS: i32 = 9998;
     /// Output.

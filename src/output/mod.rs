@@ -19,6 +19,7 @@ pub(crate) mod number;
 pub mod pcapng;
 mod plan;
 mod point;
+pub mod profile;
 mod scan;
 pub mod schema;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fields::unknown_source;
 use super::point::{point, suggest};
+use super::profile;
 use crate::data::DataSource;
 use crate::{Error, Result};
 
@@ -24,6 +25,8 @@ pub enum Mode {
     None,
     /// A capture file.
     PcapNg,
+    /// The sum of all stacks, at the end. Every data source that is a profile can be shown so, although none declares it.
+    Profile(profile::Form),
     /// The texts of all fields one after the other: `raw` and whatever name the gadget has for its own rendering.
     Text(String),
 }
@@ -140,6 +143,8 @@ impl<'a> Modes<'a> {
                     Ok(Mode::named(mode))
                 } else if mode == CSV {
                     Ok(Mode::Csv)
+                } else if let Some(form) = profile::Form::parse(mode).filter(|_| profile::is_profile(source)) {
+                    Ok(Mode::Profile(form))
                 } else if self.any.is_some() && somebody_supports {
                     tracing::debug!(
                         "data source {:?} cannot be shown as {mode:?}; leaving it out",
@@ -157,6 +162,9 @@ impl<'a> Modes<'a> {
         let mut names: Vec<&str> = supported.iter().map(String::as_str).collect();
         if !supported.contains(CSV) {
             names.push(CSV);
+        }
+        if profile::is_profile(source) {
+            names.extend(profile::Form::NAMES.map(|(name, _)| name));
         }
         let place = point(self.value, mode);
         let error = Error::invalid(format!(
@@ -190,6 +198,11 @@ pub fn help(sources: &[&DataSource]) -> String {
         text.push_str(&format!("    {:?} (data source):\n", source.name()));
         for mode in supported(source) {
             text.push_str(&format!("      {mode}\n"));
+        }
+        if profile::is_profile(source) {
+            for (name, _) in profile::Form::NAMES {
+                text.push_str(&format!("      {name}\n"));
+            }
         }
     }
     text

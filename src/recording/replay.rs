@@ -9,7 +9,7 @@ use super::head::NamesHead;
 use super::reader::{Next, Recording};
 use crate::containers::Collection;
 use crate::data::{Inlet, LossPlace};
-use crate::ebpf::schema::EnumTexts;
+use crate::ebpf::schema::Texts;
 use crate::operators::uidgid::RecordedNames;
 use crate::stop::StopSignal;
 use crate::{Error, ErrorKind, Result, ResultExt};
@@ -22,7 +22,7 @@ pub(crate) struct Player {
     pub(crate) collection: Option<Arc<Collection>>,
     pub(crate) names: Option<RecordedNames>,
     /// The texts of enums.
-    pub(crate) texts: EnumTexts,
+    pub(crate) texts: Texts,
 }
 
 /// A recording that is being replayed.

@@ -5,11 +5,15 @@
 mod common;
 
 mod capabilities;
+mod costs;
 mod files;
+mod histograms;
 mod memory;
 mod network;
 mod processes;
 mod signals;
+mod sockets;
+mod stacks;
 
 use std::os::unix::fs::MetadataExt;
 

@@ -9,7 +9,13 @@ pub(crate) const TRACED: &str = "/var/tmp/ig-test-traced";
 /// Compiles `traced.c` to `output`.
 #[track_caller]
 pub(crate) fn compile(flags: &[&str], output: &Path) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traced/traced.c");
+    compile_source("traced.c", flags, output);
+}
+
+/// Compiles a program of `tests/traced` to `output`.
+#[track_caller]
+pub(crate) fn compile_source(source: &str, flags: &[&str], output: &Path) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traced").join(source);
     // A program that runs cannot be written to, but another can take its place.
     let fresh = PathBuf::from(format!("{}.{}", output.display(), std::process::id()));
     let status = Command::new("gcc")

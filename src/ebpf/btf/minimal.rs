@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::kernel::KernelBtf;
-use super::{Btf, BtfKind, BtfType, CoreRelocations, TypeId, essential_name};
+use super::{Btf, BtfKind, BtfType, CoreRelocations, ExtraStruct, TypeId, essential_name};
 use crate::Result;
 
 /// Enumerators of `enum bpf_func_id` whose names begin with this exist exactly where ring buffers do.
@@ -16,7 +16,7 @@ const RING_BUFFER_HELPERS: &str = "BPF_FUNC_ringbuf_";
 
 impl KernelBtf {
     /// The whole BTF, without ring buffer helpers if `perf` asks for that.
-    fn whole(&self, options: MinimalOptions) -> Result<Vec<u8>> {
+    fn whole(&self, options: MinimalOptions<'_>) -> Result<Vec<u8>> {
         let mut bytes = self.bytes().to_vec();
         if options.without_ring_buffer {
             // Shorten the names at their front: no program asks for `PF_FUNC_ringbuf_reserve`.
@@ -40,27 +40,40 @@ impl KernelBtf {
 
 /// What to change while collecting.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct MinimalOptions {
+pub struct MinimalOptions<'e> {
     /// Leave out the helpers of the ring buffer, so that gadget code takes the perf buffer's way.
     pub without_ring_buffer: bool,
+    /// A struct that is to be found although the kernel has none of this name.
+    pub extra: Option<&'e ExtraStruct>,
 }
 
 /// The BTF to relocate an object against, or `None` when libbpf should look for itself: a named type may live in a module.
-pub fn minimal(kernel: &KernelBtf, wanted: &CoreRelocations, options: MinimalOptions) -> Result<Option<Vec<u8>>> {
+pub fn minimal(kernel: &KernelBtf, wanted: &CoreRelocations, options: MinimalOptions<'_>) -> Result<Option<Vec<u8>>> {
+    let with_extra = |btf: Vec<u8>| match options.extra {
+        Some(extra) => extra.append_to(&btf).map(Some),
+        None => Ok(Some(btf)),
+    };
+    let changes = options.without_ring_buffer || options.extra.is_some();
     if wanted.needs_whole_kernel {
-        return if options.without_ring_buffer || !kernel.is_shown_by_the_kernel() {
-            kernel.whole(options).map(Some)
-        } else {
-            Ok(None)
+        return match changes || !kernel.is_shown_by_the_kernel() {
+            true => kernel.whole(options).and_then(with_extra),
+            false => Ok(None),
         };
     }
     let btf = kernel.parse()?;
     let mut collector = Collector::new(&btf, options);
-    let missing = collector.collect(wanted);
-    if missing && kernel.is_shown_by_the_kernel() && has_modules() && !options.without_ring_buffer {
+    let missing = match options.extra {
+        Some(extra) => {
+            let mut of_kernel = wanted.clone();
+            of_kernel.names.remove(extra.name);
+            collector.collect(&of_kernel)
+        }
+        None => collector.collect(wanted),
+    };
+    if missing && kernel.is_shown_by_the_kernel() && has_modules() && !changes {
         return Ok(None);
     }
-    Ok(Some(collector.write()))
+    with_extra(collector.write())
 }
 
 fn has_modules() -> bool {
@@ -128,13 +141,13 @@ impl<'w> NameFilter<'w> {
 /// Types to keep, and what they become.
 struct Collector<'b, 'k> {
     btf: &'b Btf<'k>,
-    options: MinimalOptions,
+    options: MinimalOptions<'b>,
     /// Number of every kept type in the new BTF; numbers follow the kernel's order.
     kept: BTreeMap<TypeId, TypeId>,
 }
 
 impl<'b, 'k> Collector<'b, 'k> {
-    fn new(btf: &'b Btf<'k>, options: MinimalOptions) -> Self {
+    fn new(btf: &'b Btf<'k>, options: MinimalOptions<'b>) -> Self {
         Self {
             btf,
             options,
@@ -320,6 +333,7 @@ mod tests {
         CoreRelocations {
             names: names.iter().map(|n| (*n).to_owned()).collect(),
             needs_whole_kernel: false,
+            ..CoreRelocations::default()
         }
     }
 
@@ -347,6 +361,7 @@ mod tests {
     fn perf_buffers_hide_the_ring_buffer_helpers() {
         let options = MinimalOptions {
             without_ring_buffer: true,
+            extra: None,
         };
         for (whole, expected) in [(false, 1), (true, 2)] {
             let mut wanted = wanted(&["bpf_func_id"]);

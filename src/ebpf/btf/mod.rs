@@ -4,6 +4,7 @@
 //! checked, and chains of types are followed to a bounded depth only.
 
 pub mod archive;
+mod extra;
 mod kernel;
 mod mapping;
 mod minimal;
@@ -11,6 +12,7 @@ mod reloc;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use extra::{ExtraStruct, ExtraType};
 pub use kernel::{KeptBtf, KernelBtf, Origin};
 pub use minimal::{MinimalOptions, minimal};
 pub use reloc::{CoreRelocations, essential_name};

@@ -25,6 +25,8 @@ pub struct CoreRelocations {
     /// Whether some relocation needs more than the named types and what they embed: type ids of the kernel, or comparisons
     /// that follow pointers.
     pub needs_whole_kernel: bool,
+    /// Members that are looked at: type, member of it, without flavours.
+    pub members: BTreeSet<(String, String)>,
 }
 
 /// Relocation kinds, as the compiler numbers them.
@@ -72,14 +74,14 @@ impl CoreRelocations {
                 .and_then(|len| rest.get(8..8usize.checked_add(len)?))
                 .ok_or_else(|| bad("truncated relocations"))?;
             for record in bytes.chunks_exact(record_len) {
-                found.add(btf, word(record, 4), word(record, 12));
+                found.add(btf, word(record, 4), btf.string(word(record, 8)), word(record, 12));
             }
             rest = &rest[8 + bytes.len()..];
         }
         Ok(found)
     }
 
-    fn add(&mut self, btf: &Btf<'_>, type_id: u32, relocation: u32) {
+    fn add(&mut self, btf: &Btf<'_>, type_id: u32, access: &str, relocation: u32) {
         if relocation == kind::TYPE_ID_LOCAL {
             return;
         }
@@ -98,6 +100,20 @@ impl CoreRelocations {
         if !name.is_empty() {
             self.names.insert(name.to_owned());
         }
+        // `0:3:1` is the fourth member's second; the first number is an index, as of a pointer.
+        let member = access
+            .split(':')
+            .nth(1)
+            .and_then(|index| btf.members(&root).nth(index.parse().ok()?))
+            .filter(|_| matches!(root.kind, BtfKind::Struct | BtfKind::Union));
+        if let Some(member) = member {
+            self.members.insert((name.to_owned(), member.name.to_owned()));
+        }
+    }
+
+    /// Whether `member` of `type_name` is looked at.
+    pub fn reads(&self, type_name: &str, member: &str) -> bool {
+        self.members.iter().any(|(of, name)| of == type_name && name == member)
     }
 }
 

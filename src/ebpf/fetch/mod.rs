@@ -10,7 +10,7 @@ mod iterator;
 mod map;
 mod records;
 pub mod schedule;
-mod sys;
+pub(in crate::ebpf) mod sys;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};

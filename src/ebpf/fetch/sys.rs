@@ -13,7 +13,7 @@ use libbpf_sys::{
 use crate::{Error, Result, ResultExt};
 
 /// Opens the iterator of `link` in the namespaces of this thread. Reading it runs the program.
-pub(super) fn open_iterator(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(in crate::ebpf) fn open_iterator(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // SAFETY: only takes a descriptor, which is open.
     let fd = check(unsafe { bpf_iter_create(link.as_raw_fd()) })?;
     // SAFETY: the call made it for us alone.

@@ -73,7 +73,7 @@ fn instantiate(source: DataSource) -> (Context, Vec<Box<dyn Instance>>) {
     if let Some(instance) = UidGidResolver::instantiate(&mut context).unwrap() {
         instances.push(Box::new(instance));
     }
-    if let Some(instance) = UserStacks::instantiate(&mut context).unwrap() {
+    if let Some(instance) = UserStacks::instantiate(&mut context, &crate::containers::Host::new("/")).unwrap() {
         instances.push(Box::new(instance));
     }
     (context, instances)

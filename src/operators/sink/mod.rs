@@ -12,12 +12,13 @@ mod times;
 
 use std::sync::Arc;
 
-use self::show::Show;
+use self::show::{AtEnd, Show};
 use self::times::Start;
 use super::{Context, Explanation, Instance, OperatorNote, priority};
 use crate::data::DataSource;
 use crate::output::fields::Fields;
 use crate::output::mode::{Mode, Modes};
+use crate::output::profile::Form;
 use crate::{Error, Result};
 
 pub use self::output::{LIMIT, Lane, Output};
@@ -46,6 +47,7 @@ pub struct Options {
 pub struct CliSink {
     output: Output,
     shows: Vec<(usize, Show)>,
+    at_end: Vec<AtEnd>,
     notes: Vec<String>,
 }
 
@@ -89,6 +91,7 @@ impl CliSink {
         Ok(Self {
             output,
             shows,
+            at_end: Vec::new(),
             notes: compiler.notes,
         })
     }
@@ -102,14 +105,21 @@ impl CliSink {
 /// A capture file is binary and one.
 fn check_capture(sources: &[&DataSource], modes: &[Mode], options: &Options) -> Result<()> {
     let mut shown = sources.iter().zip(modes).filter(|(_, mode)| **mode != Mode::None);
-    let Some((capture, _)) = shown.clone().find(|(_, mode)| **mode == Mode::PcapNg) else {
+    let name = |mode: &Mode| match mode {
+        Mode::PcapNg => Some("pcap-ng"),
+        Mode::Profile(form @ Form::Pprof) => Some(form.name()),
+        _ => None,
+    };
+    let Some((capture, form)) = shown.clone().find_map(|(source, mode)| Some((source, name(mode)?))) else {
         return Ok(());
     };
-    let what = format!("output mode \"pcap-ng\" of data source {:?}", capture.name());
+    let what = format!("output mode {form:?} of data source {:?}", capture.name());
     if options.terminal.is_some() {
         return Err(
-            Error::invalid(format!("{what} is binary and standard output is a terminal"))
-                .with_hint("send it to a file or a program, for example `> capture.pcapng` or `| tshark -r -`"),
+            Error::invalid(format!("{what} is binary and standard output is a terminal")).with_hint(match form {
+                "pcap-ng" => "send it to a file or a program, for example `> capture.pcapng` or `| tshark -r -`",
+                _ => "send it to a file, for example `> profile.pb`",
+            }),
         );
     }
     if let Some((other, _)) = shown.find(|(source, _)| source.name() != capture.name()) {
@@ -117,7 +127,7 @@ fn check_capture(sources: &[&DataSource], modes: &[Mode], options: &Options) -> 
             "{what} and data source {:?} cannot share standard output",
             other.name()
         ))
-        .with_hint(format!("-o {}:pcap-ng,{}:none", capture.name(), other.name())));
+        .with_hint(format!("-o {}:{form},{}:none", capture.name(), other.name())));
     }
     Ok(())
 }
@@ -187,7 +197,7 @@ impl Instance for CliSink {
     fn prepare(&mut self, context: &mut Context) -> Result<()> {
         for (index, show) in self.shows.drain(..) {
             if let Some(stream) = context.streams.get_mut(index) {
-                show.subscribe(stream, &self.output);
+                self.at_end.extend(show.subscribe(stream, &self.output));
             }
         }
         // The header is out before the first event, which may be long in coming.
@@ -196,6 +206,9 @@ impl Instance for CliSink {
     }
 
     fn stop(&mut self) -> Result<()> {
+        for profile in self.at_end.drain(..) {
+            profile.show();
+        }
         self.output.finish();
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! How one data source is shown: its mode, compiled, and what happens to its events.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use super::output::{Lane, Output};
 use super::{Compiler, TerminalWidth, times};
 use crate::Result;
@@ -9,6 +11,7 @@ use crate::output::columns::Table;
 use crate::output::fields::Selection;
 use crate::output::loss::LossLine;
 use crate::output::mode::Mode;
+use crate::output::profile::Profile;
 use crate::output::{csv, histogram, json, pcapng, terminal, yaml};
 
 const CLEAR_SCREEN: &[u8] = b"\x1b[H\x1b[2J";
@@ -32,6 +35,7 @@ enum Form {
     Yaml(yaml::Encoder),
     Csv(csv::Encoder),
     PcapNg(pcapng::Encoder),
+    Profile(Box<Profile>),
     Histogram(histogram::Encoder),
     Text {
         fields: Vec<FieldId>,
@@ -54,6 +58,7 @@ impl Form {
             Form::Yaml(_) => "yaml",
             Form::Csv(_) => "csv",
             Form::PcapNg(_) => "pcap-ng",
+            Form::Profile(profile) => profile.form().name(),
             Form::Histogram(_) => histogram::MODE,
             Form::Text { .. } => "text",
         }
@@ -83,6 +88,7 @@ impl Compiler<'_> {
             Mode::PcapNg => Form::PcapNg(pcapng::Encoder::new(source).map_err(|error| {
                 error.context(format!("output mode \"pcap-ng\" of data source {:?}", source.name()))
             })?),
+            Mode::Profile(form) => Form::Profile(Box::new(Profile::new(source, form)?)),
             Mode::Text(mode) => {
                 if mode == histogram::MODE
                     && let Some(encoder) = histogram::Encoder::new(source, &self.selection(source)?)?
@@ -164,13 +170,15 @@ impl Show {
             Form::Yaml(encoder) => encoder.fields().to_vec(),
             Form::Csv(encoder) => encoder.fields().to_vec(),
             Form::PcapNg(encoder) => encoder.fields().to_vec(),
+            Form::Profile(profile) => profile.fields().to_vec(),
             Form::Histogram(encoder) => encoder.fields(),
             Form::Text { fields, .. } => fields.clone(),
         }
     }
 
-    /// Has the events of `stream` shown in `output`.
-    pub(super) fn subscribe(self, stream: &mut Stream, output: &Output) {
+    /// Has the events of `stream` shown in `output`. What is shown at the end only is returned.
+    pub(super) fn subscribe(self, stream: &mut Stream, output: &Output) -> Option<AtEnd> {
+        let mut at_end = None;
         let array = stream.source.source_type() == SourceType::Array;
         let says_losses = self.line.is_some();
         let lane = output.lane(stream.losses.clone(), self.line);
@@ -217,6 +225,17 @@ impl Show {
                 lane.append_always(|buffer| encoder.header(buffer));
                 each(pipeline, lane, move |element, buffer| encoder.encode(element, buffer));
             }
+            Form::Profile(profile) => {
+                let profile = Arc::new(Mutex::new(*profile));
+                at_end = Some(AtEnd {
+                    profile: Arc::clone(&profile),
+                    lane: lane.clone(),
+                });
+                pipeline.subscribe(priority::subscription::SINK, move |element| {
+                    profile.lock().unwrap_or_else(PoisonError::into_inner).add(element);
+                    Ok(Flow::Continue)
+                });
+            }
             Form::Histogram(mut encoder) => {
                 each(pipeline, lane, move |element, buffer| encoder.encode(element, buffer))
             }
@@ -237,6 +256,26 @@ impl Show {
             flushed.flush();
             Ok(())
         });
+        at_end
+    }
+}
+
+/// What is shown when there are no more events.
+pub(super) struct AtEnd {
+    profile: Arc<Mutex<Profile>>,
+    lane: Lane,
+}
+
+impl AtEnd {
+    pub(super) fn show(&self) {
+        let profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lane.append_always(|buffer| profile.write(buffer));
+    }
+}
+
+impl std::fmt::Debug for AtEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AtEnd").finish_non_exhaustive()
     }
 }
 

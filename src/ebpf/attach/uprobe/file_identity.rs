@@ -134,7 +134,7 @@ fn load() -> Result<OwnedFd> {
     let kernel = KernelBtf::required()?;
     let wanted = CoreRelocations {
         names: TYPES.map(str::to_owned).into(),
-        needs_whole_kernel: false,
+        ..CoreRelocations::default()
     };
     let btf = minimal(&kernel, &wanted, MinimalOptions::default())?;
     let btf = btf.map(|bytes| CustomBtf::new(&bytes)).transpose()?;

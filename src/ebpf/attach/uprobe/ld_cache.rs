@@ -1,6 +1,6 @@
 //! `/etc/ld.so.cache`: where the dynamic linker finds libraries.
 
-use super::binary::{Fields, c_string};
+use crate::symbols::elf::binary::{Fields, c_string};
 use crate::{Error, Result};
 
 const OLD_MAGIC: &[u8] = b"ld.so-1.7.0";
@@ -82,8 +82,8 @@ fn old_end(cache: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::binary::testing::damage;
     use super::*;
+    use crate::symbols::elf::binary::testing::damage;
 
     const LIBRARIES: [(&str, &str); 4] = [
         ("libssl.so.3", "/lib/libssl.so.3"),

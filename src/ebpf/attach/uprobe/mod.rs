@@ -5,9 +5,7 @@
 //! are of interest is the gadget's affair. So every program is attached once to each file, however many containers share it,
 //! and stays there until the last of them has ended.
 
-mod binary;
 mod file_identity;
-mod gopclntab;
 mod ld_cache;
 mod link;
 pub mod parsers;
@@ -244,7 +242,7 @@ impl Program {
 
     /// Finds the places in the file and probes them.
     fn probe(&self, found: &Found, attached: &mut Attached, specs: Option<&mut Specs>) -> Result<()> {
-        let binary = binary::Binary::parse(found.file.try_clone()?)?;
+        let binary = crate::symbols::elf::binary::Binary::parse(found.file.try_clone()?)?;
         let (points, on_return) = match &self.own.target.point {
             Point::Function { name, on_return } => {
                 let offsets = symbols::offsets(&binary, Wanted::Name(name), *on_return)?;

@@ -1,20 +1,11 @@
 //! Functions by their names.
 
-use super::binary::{Binary, Source, c_string};
-use super::gopclntab;
 use crate::ebpf::attach::kprobe_multi::matches;
+use crate::symbols::elf::binary::{Binary, Source};
+use crate::symbols::elf::gopclntab;
+use crate::symbols::elf::table::{SHT_DYNSYM, SHT_SYMTAB, scan};
 use crate::{Error, Result, ResultExt};
 
-const SHT_SYMTAB: u32 = 2;
-const SHT_DYNSYM: u32 = 11;
-const STT_FUNC: u8 = 2;
-
-/// The names of one table's symbols together.
-const MAX_NAMES: u64 = 64 << 20;
-/// Symbols of one table.
-const MAX_SYMBOLS: u64 = 10_000_000;
-/// How many symbols are read at once.
-const CHUNK: u64 = 4096;
 /// A pattern that matches more functions was not meant.
 const MAX_MATCHES: usize = 10_000;
 
@@ -88,80 +79,11 @@ pub(super) fn offsets<S: Source>(binary: &Binary<S>, wanted: Wanted<'_>, on_retu
     }
 }
 
-/// The address of a symbol of any kind.
-pub(super) fn address<S: Source>(binary: &Binary<S>, name: &str) -> Result<Option<u64>> {
-    let mut found = None;
-    scan(binary, SHT_SYMTAB, &mut |symbol| {
-        if symbol.name == name.as_bytes() && symbol.address != 0 {
-            found = Some(symbol.address);
-        }
-        found.is_none()
-    })?;
-    Ok(found)
-}
-
-/// Whether the dynamic linker has to find symbols for it.
-pub(super) fn has_undefined_dynamic_symbols<S: Source>(binary: &Binary<S>) -> Result<bool> {
-    let mut found = false;
-    scan(binary, SHT_DYNSYM, &mut |symbol| {
-        found |= !symbol.is_defined && !symbol.name.is_empty();
-        !found
-    })?;
-    Ok(found)
-}
-
-struct Symbol<'n> {
-    name: &'n [u8],
-    /// 0 also for what is not defined here.
-    address: u64,
-    is_function: bool,
-    is_defined: bool,
-}
-
-/// Calls `look` with the symbols of a table as long as it wants more.
-fn scan<S: Source>(binary: &Binary<S>, kind: u32, look: &mut dyn FnMut(Symbol<'_>) -> bool) -> Result<()> {
-    let Some(table) = binary.section_of_kind(kind) else {
-        return Ok(());
-    };
-    let entry_size: u64 = if binary.is_wide() { 24 } else { 16 };
-    let count = table.size / entry_size;
-    if count > MAX_SYMBOLS {
-        return Err(Error::invalid(format!("more than {MAX_SYMBOLS} symbols")));
-    }
-    let names = binary
-        .section_at(table.link)
-        .ok_or_else(|| Error::invalid("the symbols have no names"))?;
-    let names = binary.content(&names, MAX_NAMES)?;
-    for first in (0..count).step_by(CHUNK as usize) {
-        let offset = first
-            .checked_mul(entry_size)
-            .and_then(|offset| table.offset.checked_add(offset))
-            .ok_or_else(|| Error::invalid("the symbols are beyond the end of the file"))?;
-        let chunk = binary.read(offset, CHUNK.min(count - first) * entry_size, CHUNK * entry_size)?;
-        for raw in chunk.chunks_exact(entry_size as usize) {
-            let fields = binary.fields(raw);
-            let (info, section, address) = match binary.is_wide() {
-                true => (fields.u8(4)?, fields.u16(6)?, fields.word(8)?),
-                false => (fields.u8(12)?, fields.u16(14)?, fields.word(4)?),
-            };
-            let symbol = Symbol {
-                name: c_string(&names, u64::from(fields.u32(0)?)).unwrap_or_default(),
-                address: if section == 0 { 0 } else { address },
-                is_function: info & 0xf == STT_FUNC,
-                is_defined: section != 0,
-            };
-            if !look(symbol) {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::binary::testing::{BASE, ElfBuilder, damage};
     use super::*;
+    use crate::symbols::elf::binary::testing::{BASE, ElfBuilder, damage};
+    use crate::symbols::elf::table::{address, has_undefined_dynamic_symbols};
 
     fn named(bytes: Vec<u8>, name: &str) -> Result<Vec<u64>> {
         offsets(&Binary::parse(bytes)?, Wanted::Name(name), false)

@@ -1,6 +1,6 @@
 //! Static probes: the notes that compilers leave in a binary for `DTRACE_PROBE` and its like.
 
-use super::binary::{Binary, Section, Source, c_string};
+use crate::symbols::elf::binary::{Binary, Section, Source, c_string};
 use crate::{Error, Result};
 
 const NOTES: &str = ".note.stapsdt";
@@ -143,8 +143,8 @@ impl Probe<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::binary::testing::{BASE as SEGMENT, ElfBuilder, damage};
     use super::*;
+    use crate::symbols::elf::binary::testing::{BASE as SEGMENT, ElfBuilder, damage};
 
     fn note(elf: &ElfBuilder, owner: &[u8], kind: u32, words: [u64; 3], texts: &str) -> Vec<u8> {
         let mut descriptor: Vec<u8> = words.iter().flat_map(|word| elf.word(*word)).collect();

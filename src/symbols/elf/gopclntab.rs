@@ -1,7 +1,7 @@
 //! Functions of Go programs, which keep a table of them even when stripped of all symbols.
 
 use super::binary::{Binary, Fields, Section, Source, c_string};
-use super::symbols;
+use super::table;
 use crate::{Error, Result};
 
 const MAX_TABLE: u64 = 64 << 20;
@@ -36,12 +36,12 @@ fn section<S: Source>(binary: &Binary<S>) -> Option<Section> {
 }
 
 /// Whether this is a Go program.
-pub(super) fn is_go<S: Source>(binary: &Binary<S>) -> bool {
+pub(crate) fn is_go<S: Source>(binary: &Binary<S>) -> bool {
     section(binary).is_some()
 }
 
 /// Where in the file the function `name` begins.
-pub(super) fn offset<S: Source>(binary: &Binary<S>, name: &str) -> Result<Option<u64>> {
+pub(crate) fn offset<S: Source>(binary: &Binary<S>, name: &str) -> Result<Option<u64>> {
     let Some(section) = section(binary) else {
         return Ok(None);
     };
@@ -77,15 +77,52 @@ fn text_start<S: Source>(binary: &Binary<S>, table: &Table<'_>) -> Result<u64> {
         0 => {}
         text => return Ok(text),
     }
-    if let Some(text) = symbols::address(binary, "runtime.text")? {
+    if let Some(text) = table::address(binary, "runtime.text")? {
         return Ok(text);
     }
     // With C code inside, the section does not begin with Go's.
-    if symbols::has_undefined_dynamic_symbols(binary)? {
+    if table::has_undefined_dynamic_symbols(binary)? {
         return Err(Error::unsupported("this program does not say where its Go code begins"));
     }
     let text = binary.section_named(".text");
     Ok(text.ok_or_else(|| Error::invalid("there is no code"))?.address)
+}
+
+/// The functions of a Go program by address.
+pub(crate) struct GoFunctions {
+    /// Addresses in ascending order, and where the names are.
+    entries: Vec<(u64, u32)>,
+    names: Vec<u8>,
+}
+
+impl GoFunctions {
+    /// Reads the table. `None` if this is no Go program.
+    pub(crate) fn load<S: Source>(binary: &Binary<S>) -> Result<Option<Self>> {
+        let Some(section) = section(binary) else {
+            return Ok(None);
+        };
+        let bytes = binary.content(&section, MAX_TABLE)?;
+        let table = Table::parse(&bytes)?;
+        let base = match table.layout {
+            Layout::Go118 => text_start(binary, &table)?,
+            _ => 0,
+        };
+        let mut entries = Vec::new();
+        table.walk(|entry, name| {
+            entries.extend(base.checked_add(entry).map(|address| (address, name)));
+            true
+        })?;
+        entries.sort_unstable();
+        let names = table.names()?.to_vec();
+        Ok(Some(Self { entries, names }))
+    }
+
+    /// The function that `address` is in: the last that begins at or before it.
+    pub(crate) fn at(&self, address: u64) -> Option<&[u8]> {
+        let behind = self.entries.partition_point(|(entry, _)| *entry <= address);
+        let (_, name) = self.entries.get(behind.checked_sub(1)?)?;
+        c_string(&self.names, u64::from(*name)).filter(|name| !name.is_empty())
+    }
 }
 
 struct Table<'b> {
@@ -124,18 +161,40 @@ impl<'b> Table<'b> {
             .ok_or_else(|| Error::invalid("a table is beyond the end"))
     }
 
+    /// The names of functions, each with a zero at its end.
+    fn names(&self) -> Result<&'b [u8]> {
+        match self.layout {
+            Layout::Go12 => self.tail(0),
+            Layout::Go116 => self.tail(self.header_word(2)?),
+            Layout::Go118 => self.tail(self.header_word(3)?),
+        }
+    }
+
     /// The entry of the function `name`: an address, or in newer tables its distance from the text's beginning.
     fn entry(&self, name: &[u8]) -> Result<Option<u64>> {
+        let names = self.names()?;
+        let mut found = None;
+        self.walk(|entry, at| {
+            if c_string_is(names, at, name) {
+                found = Some(entry);
+            }
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `look` with the entry of each function, and where its name is among the names, as long as it wants more.
+    fn walk(&self, mut look: impl FnMut(u64, u32) -> bool) -> Result<()> {
         let count = self.header_word(0)?;
         if count > MAX_FUNCTIONS {
             return Err(Error::invalid(format!("more than {MAX_FUNCTIONS} functions")));
         }
-        let (names, functions, list) = match self.layout {
-            Layout::Go12 => (0, 0, 8 + self.word_size() as u64),
-            Layout::Go116 => (self.header_word(2)?, self.header_word(6)?, self.header_word(6)?),
-            Layout::Go118 => (self.header_word(3)?, self.header_word(7)?, self.header_word(7)?),
+        let (functions, list) = match self.layout {
+            Layout::Go12 => (0, 8 + self.word_size() as u64),
+            Layout::Go116 => (self.header_word(6)?, self.header_word(6)?),
+            Layout::Go118 => (self.header_word(7)?, self.header_word(7)?),
         };
-        let (names, functions, list) = (self.tail(names)?, self.tail(functions)?, self.tail(list)?);
+        let (functions, list) = (self.tail(functions)?, self.tail(list)?);
         let in_functions = Fields {
             bytes: functions,
             ..self.fields
@@ -157,12 +216,12 @@ impl<'b> Table<'b> {
             let Some(at) = usize::try_from(data).ok().and_then(|data| data.checked_add(name_at)) else {
                 continue;
             };
-            let Ok(offset) = in_functions.u32(at) else { continue };
-            if c_string_is(names, offset, name) {
-                return Ok(Some(entry));
+            let Ok(name) = in_functions.u32(at) else { continue };
+            if !look(entry, name) {
+                return Ok(());
             }
         }
-        Ok(None)
+        Ok(())
     }
 }
 
@@ -284,6 +343,20 @@ mod tests {
                     );
                 }
                 assert_eq!(find(bytes.clone(), "main.wor").unwrap(), None);
+                let functions = GoFunctions::load(&Binary::parse(bytes.clone()).unwrap())
+                    .unwrap()
+                    .unwrap();
+                for (distance, expected) in [
+                    (0x1f, None),
+                    (0x20, Some("runtime.main")),
+                    (0x5f, Some("main.work")),
+                    (0x99, Some("main.worker")),
+                ] {
+                    let found = functions
+                        .at(BASE + distance)
+                        .map(|name| String::from_utf8_lossy(name).into_owned());
+                    assert_eq!(found.as_deref(), expected, "{layout:?} {wide} {distance:x}");
+                }
                 damage(&bytes, |bytes| {
                     let _ = find(bytes, "main.worker");
                 });

@@ -1,4 +1,4 @@
-//! Programs and libraries as ELF files: what uprobes need of them.
+//! Programs and libraries as ELF files.
 //!
 //! These files belong to containers, which may have made them to do harm. Nothing in them is trusted: the file is read in
 //! pieces (it may shrink meanwhile), no piece is larger than its limit and the file itself, and every number is checked.
@@ -18,7 +18,7 @@ const PT_LOAD: u32 = 1;
 const PF_X: u32 = 1;
 
 /// Where a binary's bytes come from.
-pub(super) trait Source {
+pub(crate) trait Source {
     /// How many bytes there are.
     fn size(&self) -> Result<u64>;
     /// Fills `buffer` from `offset` on.
@@ -47,29 +47,31 @@ struct Segment {
 
 /// A section's header.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Section {
+pub(crate) struct Section {
     name: u32,
-    pub(super) kind: u32,
-    pub(super) address: u64,
-    pub(super) offset: u64,
-    pub(super) size: u64,
+    pub(crate) kind: u32,
+    pub(crate) address: u64,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
     /// Number of another section; of symbols, that of their names.
-    pub(super) link: u32,
+    pub(crate) link: u32,
 }
 
 /// An ELF file whose headers have been read.
-pub(super) struct Binary<S> {
+pub(crate) struct Binary<S> {
     source: S,
     size: u64,
     wide: bool,
     segments: Vec<Segment>,
     sections: Vec<Section>,
     section_names: Vec<u8>,
+    /// Where the tables of segments and of sections are: offset, size.
+    tables: Vec<(u64, u64)>,
 }
 
 impl<S: Source> Binary<S> {
     /// Reads the headers.
-    pub(super) fn parse(source: S) -> Result<Self> {
+    pub(crate) fn parse(source: S) -> Result<Self> {
         let size = source.size()?;
         let mut binary = Self {
             source,
@@ -78,6 +80,7 @@ impl<S: Source> Binary<S> {
             segments: Vec::new(),
             sections: Vec::new(),
             section_names: Vec::new(),
+            tables: Vec::new(),
         };
         let ident = binary.read(0, 16, 16).context("not an ELF file")?;
         let wide = match ident.get(4) {
@@ -146,10 +149,11 @@ impl<S: Source> Binary<S> {
         Ok(())
     }
 
-    fn table(&self, offset: u64, count: u64, entry_size: u64) -> Result<Vec<u8>> {
+    fn table(&mut self, offset: u64, count: u64, entry_size: u64) -> Result<Vec<u8>> {
         if count > MAX_HEADERS {
             return Err(Error::invalid("too many headers"));
         }
+        self.tables.push((offset, count * entry_size));
         self.read(offset, count * entry_size, MAX_HEADERS * 64)
     }
 
@@ -170,25 +174,49 @@ impl<S: Source> Binary<S> {
     }
 
     /// The section of this name.
-    pub(super) fn section_named(&self, name: &str) -> Option<Section> {
+    pub(crate) fn section_named(&self, name: &str) -> Option<Section> {
         self.sections
             .iter()
             .find(|section| c_string(&self.section_names, u64::from(section.name)) == Some(name.as_bytes()))
             .copied()
     }
 
+    /// All sections with their names.
+    pub(crate) fn sections(&self) -> impl Iterator<Item = (&[u8], Section)> {
+        self.sections.iter().map(|section| {
+            let name = c_string(&self.section_names, u64::from(section.name)).unwrap_or_default();
+            (name, *section)
+        })
+    }
+
+    /// Where the tables of segments and of sections are: offset and size.
+    pub(crate) fn tables(&self) -> &[(u64, u64)] {
+        &self.tables
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The segments with code: address, offset in the file, size there.
+    pub(crate) fn code_segments(&self) -> impl Iterator<Item = (u64, u64, u64)> {
+        let code = self.segments.iter().filter(|segment| segment.executable);
+        code.map(|segment| (segment.address, segment.offset, segment.size))
+    }
+
     /// The section with this number.
-    pub(super) fn section_at(&self, index: u32) -> Option<Section> {
+    pub(crate) fn section_at(&self, index: u32) -> Option<Section> {
         self.sections.get(index as usize).copied()
     }
 
     /// The first section of this kind.
-    pub(super) fn section_of_kind(&self, kind: u32) -> Option<Section> {
+    pub(crate) fn section_of_kind(&self, kind: u32) -> Option<Section> {
         self.sections.iter().find(|section| section.kind == kind).copied()
     }
 
     /// All bytes of a section, which may be at most `limit`.
-    pub(super) fn content(&self, section: &Section, limit: u64) -> Result<Vec<u8>> {
+    pub(crate) fn content(&self, section: &Section, limit: u64) -> Result<Vec<u8>> {
         if section.kind == SHT_NOBITS {
             return Ok(Vec::new());
         }
@@ -196,7 +224,7 @@ impl<S: Source> Binary<S> {
     }
 
     /// `size` bytes from `offset` on, which may be at most `limit`.
-    pub(super) fn read(&self, offset: u64, size: u64, limit: u64) -> Result<Vec<u8>> {
+    pub(crate) fn read(&self, offset: u64, size: u64, limit: u64) -> Result<Vec<u8>> {
         if size > limit {
             return Err(Error::invalid(format!("{size} bytes where at most {limit} are read")));
         }
@@ -210,22 +238,22 @@ impl<S: Source> Binary<S> {
     }
 
     /// Whether numbers and addresses have 64 bits.
-    pub(super) fn is_wide(&self) -> bool {
+    pub(crate) fn is_wide(&self) -> bool {
         self.wide
     }
 
     /// Reads numbers of this binary's width.
-    pub(super) fn fields<'b>(&self, bytes: &'b [u8]) -> Fields<'b> {
+    pub(crate) fn fields<'b>(&self, bytes: &'b [u8]) -> Fields<'b> {
         Fields { bytes, wide: self.wide }
     }
 
     /// Where in the file the byte is that is mapped at `address`.
-    pub(super) fn file_offset(&self, address: u64) -> Option<u64> {
+    pub(crate) fn file_offset(&self, address: u64) -> Option<u64> {
         self.offset_where(address, |_| true)
     }
 
     /// The same for an address that can be executed.
-    pub(super) fn code_offset(&self, address: u64) -> Option<u64> {
+    pub(crate) fn code_offset(&self, address: u64) -> Option<u64> {
         self.offset_where(address, |segment| segment.executable)
     }
 
@@ -244,9 +272,9 @@ impl<S: Source> Binary<S> {
 
 /// Numbers in a slice, at offsets that may be wrong.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'b> {
-    pub(super) bytes: &'b [u8],
-    pub(super) wide: bool,
+pub(crate) struct Fields<'b> {
+    pub(crate) bytes: &'b [u8],
+    pub(crate) wide: bool,
 }
 
 impl Fields<'_> {
@@ -257,24 +285,24 @@ impl Fields<'_> {
             .ok_or_else(|| Error::invalid("a number is beyond the end of its table"))
     }
 
-    pub(super) fn u8(self, at: usize) -> Result<u8> {
+    pub(crate) fn u8(self, at: usize) -> Result<u8> {
         self.array::<1>(at).map(|[byte]| byte)
     }
 
-    pub(super) fn u16(self, at: usize) -> Result<u16> {
+    pub(crate) fn u16(self, at: usize) -> Result<u16> {
         self.array(at).map(u16::from_le_bytes)
     }
 
-    pub(super) fn u32(self, at: usize) -> Result<u32> {
+    pub(crate) fn u32(self, at: usize) -> Result<u32> {
         self.array(at).map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(self, at: usize) -> Result<u64> {
+    pub(crate) fn u64(self, at: usize) -> Result<u64> {
         self.array(at).map(u64::from_le_bytes)
     }
 
     /// A number as wide as an address.
-    pub(super) fn word(self, at: usize) -> Result<u64> {
+    pub(crate) fn word(self, at: usize) -> Result<u64> {
         match self.wide {
             true => self.u64(at),
             false => self.u32(at).map(u64::from),
@@ -283,14 +311,14 @@ impl Fields<'_> {
 }
 
 /// The text that begins at `offset` and ends before a zero byte.
-pub(super) fn c_string(bytes: &[u8], offset: u64) -> Option<&[u8]> {
+pub(crate) fn c_string(bytes: &[u8], offset: u64) -> Option<&[u8]> {
     let rest = bytes.get(usize::try_from(offset).ok()?..)?;
     let end = rest.iter().position(|byte| *byte == 0)?;
     rest.get(..end)
 }
 
 #[cfg(test)]
-pub(super) mod testing {
+pub(crate) mod testing {
     use super::*;
 
     impl Source for Vec<u8> {
@@ -309,16 +337,16 @@ pub(super) mod testing {
     }
 
     /// Makes small ELF files: one executable segment at 0x1000 that maps the whole file, and the given sections.
-    pub(in crate::ebpf::attach::uprobe) struct ElfBuilder {
-        pub(in crate::ebpf::attach::uprobe) wide: bool,
+    pub(crate) struct ElfBuilder {
+        pub(crate) wide: bool,
         sections: Vec<(String, u32, u64, u32, Vec<u8>)>,
     }
 
     /// Where the segment is mapped.
-    pub(in crate::ebpf::attach::uprobe) const BASE: u64 = 0x1000;
+    pub(crate) const BASE: u64 = 0x1000;
 
     impl ElfBuilder {
-        pub(in crate::ebpf::attach::uprobe) fn new(wide: bool) -> Self {
+        pub(crate) fn new(wide: bool) -> Self {
             Self {
                 wide,
                 sections: vec![(String::new(), 0, 0, 0, Vec::new())],
@@ -326,19 +354,12 @@ pub(super) mod testing {
         }
 
         /// Adds a section; returns its number.
-        pub(in crate::ebpf::attach::uprobe) fn section(
-            &mut self,
-            name: &str,
-            kind: u32,
-            address: u64,
-            link: u32,
-            content: Vec<u8>,
-        ) -> u32 {
+        pub(crate) fn section(&mut self, name: &str, kind: u32, address: u64, link: u32, content: Vec<u8>) -> u32 {
             self.sections.push((name.into(), kind, address, link, content));
             self.sections.len() as u32 - 1
         }
 
-        pub(in crate::ebpf::attach::uprobe) fn word(&self, value: u64) -> Vec<u8> {
+        pub(crate) fn word(&self, value: u64) -> Vec<u8> {
             match self.wide {
                 true => value.to_le_bytes().to_vec(),
                 false => (value as u32).to_le_bytes().to_vec(),
@@ -346,7 +367,7 @@ pub(super) mod testing {
         }
 
         /// Adds functions as symbols of `kind` (2: all, 11: dynamic). Those at address 0 are undefined.
-        pub(in crate::ebpf::attach::uprobe) fn symbols(&mut self, kind: u32, functions: &[(&str, u64)]) {
+        pub(crate) fn symbols(&mut self, kind: u32, functions: &[(&str, u64)]) {
             let mut names = vec![0];
             let mut symbols = vec![0; if self.wide { 24 } else { 16 }];
             for (name, address) in functions {
@@ -372,7 +393,7 @@ pub(super) mod testing {
             self.section(name, kind, 0, link, symbols);
         }
 
-        pub(in crate::ebpf::attach::uprobe) fn build(mut self) -> Vec<u8> {
+        pub(crate) fn build(mut self) -> Vec<u8> {
             let mut names = Vec::new();
             let names_index = self.section(".shstrtab", 3, 0, 0, Vec::new());
             let offsets: Vec<u32> = self
@@ -432,7 +453,7 @@ pub(super) mod testing {
     }
 
     /// Calls `look` with `bytes` cut off everywhere and with every bit turned; it must not panic.
-    pub(in crate::ebpf::attach::uprobe) fn damage(bytes: &[u8], look: impl Fn(Vec<u8>)) {
+    pub(crate) fn damage(bytes: &[u8], look: impl Fn(Vec<u8>)) {
         for end in 0..bytes.len() {
             look(bytes[..end].to_vec());
         }

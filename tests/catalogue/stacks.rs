@@ -1,0 +1,213 @@
+//! profile_cpu and trace_malloc, and what is made of their stacks.
+
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::common::{Ig, traced};
+use super::{start, wait_element};
+
+/// A process that is killed when this is dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The program that works, compiled with `flags`.
+fn program(flags: &[&str]) -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("igwork");
+    // Without optimization every function has a frame.
+    let all = [&["-O0", "-fno-omit-frame-pointer"], flags].concat();
+    traced::compile_source("work.c", &all, &path);
+    (dir, path)
+}
+
+#[test]
+fn a_profile_names_functions() {
+    let Some(ig) = Ig::new() else { return };
+    let (_dir, path) = program(&[]);
+    let burning = Killed(Command::new(&path).arg("burn").spawn().unwrap());
+    let pid = burning.0.id();
+    let live = start(
+        &ig,
+        "profile_cpu",
+        &format!("--host --collect-ustack --collect-build-id --pid {pid}"),
+    );
+    let row = wait_element(&live, "a sample", |row| {
+        row["user_stack_raw"]["symbols"]
+            .as_str()
+            .is_some_and(|symbols| symbols.starts_with("burn_leaf; burn_outer; main; "))
+    });
+    assert_eq!(
+        (&row["proc"]["comm"], &row["proc"]["pid"]),
+        (&json!("igwork"), &json!(pid))
+    );
+    assert!(row["samples"].as_u64() > Some(0));
+    let stack = &row["user_stack_raw"];
+    let frames = |key: &str| stack[key].as_str().unwrap().matches("; ").count();
+    assert!(frames("addresses") > 2, "{stack}");
+    assert_eq!(frames("buildid"), frames("addresses"), "{stack}");
+    let first = stack["addresses"]
+        .as_str()
+        .unwrap()
+        .split("; ")
+        .next()
+        .unwrap()
+        .to_owned();
+    assert!(first.len() == 18 && first.starts_with("0x"), "{first}");
+    let first = stack["buildid"]
+        .as_str()
+        .unwrap()
+        .split("; ")
+        .next()
+        .unwrap()
+        .to_owned();
+    let (id, offset) = first.split_once(" +").unwrap_or_else(|| panic!("{first}"));
+    assert!(id.len() == 40 && u64::from_str_radix(offset, 16).is_ok(), "{first}");
+    let ran = live.stop().ok();
+    // Most samples are of user mode, where there is no kernel stack, and that is nothing to complain about.
+    assert!(ran.stdout.contains("\"kern_stack\":\"\""), "{}", ran.stdout);
+    assert!(!ran.stderr.contains("is lost"), "{}", ran.stderr);
+}
+
+#[test]
+fn kernel_stacks_have_the_kernels_names() {
+    let Some(ig) = Ig::new() else { return };
+    let script = "while :; do cat /proc/self/status; done >/dev/null";
+    let _reading = Killed(Command::new("sh").args(["-c", script]).spawn().unwrap());
+    let live = start(&ig, "profile_cpu", "--host --kernel-stacks-only --comm cat");
+    let row = wait_element(&live, "a sample in a system call", |row| {
+        row["kern_stack"]
+            .as_str()
+            .is_some_and(|stack| stack.contains("do_syscall_64; ") || stack.contains("el0t_64_sync_handler; "))
+    });
+    assert!(row["kernel_ip"].as_u64() > Some(1 << 63), "{row}");
+    assert!(!row["kern_stack"].as_str().unwrap().contains("[unknown]"), "{row}");
+    assert_eq!(row["user_stack_raw"]["symbols"], "");
+    live.stop().ok();
+}
+
+#[test]
+fn without_symbolizers_there_are_addresses() {
+    let Some(ig) = Ig::new() else { return };
+    let (_dir, path) = program(&[]);
+    let burning = Killed(Command::new(&path).arg("burn").spawn().unwrap());
+    let flags = format!("--host --collect-ustack --symbolizers none --pid {}", burning.0.id());
+    let live = start(&ig, "profile_cpu", &flags);
+    let row = wait_element(&live, "a sample", |row| {
+        row["user_stack_raw"]["addresses"]
+            .as_str()
+            .is_some_and(|text| !text.is_empty())
+    });
+    assert_eq!(
+        (&row["user_stack_raw"]["symbols"], &row["user_stack_raw"]["buildid"]),
+        (&json!(""), &json!(""))
+    );
+    live.stop().ok();
+    ig.line("run profile_cpu --pull never --host --symbolizers nosuch")
+        .fails_with(&["invalid symbolizer: nosuch"]);
+}
+
+#[test]
+fn allocations_of_all_kinds() {
+    let Some(ig) = Ig::new() else { return };
+    let (_dir, path) = program(&[]);
+    let live = start(&ig, "trace_malloc", "--host --comm igwork --collect-ustack");
+    let mut child = Command::new(&path).arg("alloc").spawn().unwrap();
+    let unmapped = live.wait_event("the last call", |event| {
+        event["operation"] == "munmap" && event["proc"]["pid"] == child.id()
+    });
+    child.wait().unwrap();
+    let ran = live.stop().ok();
+    let events: Vec<Value> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of = |operation: &str, size: u64| {
+        // They can be one function with two names.
+        let is = |found: &Value| match operation {
+            "aligned_alloc" | "memalign" => found == "aligned_alloc" || found == "memalign",
+            _ => found == operation,
+        };
+        let found = events
+            .iter()
+            .find(|event| is(&event["operation"]) && event["size"] == size);
+        found.unwrap_or_else(|| panic!("no {operation} of {size}: {}", ran.stdout))
+    };
+    for (operation, size) in [
+        ("malloc", 54321),
+        ("realloc", 65432),
+        ("calloc", 33333),
+        ("posix_memalign", 22222),
+        ("aligned_alloc", 64 * 333),
+        ("memalign", 44444),
+        ("valloc", 55555),
+        ("mmap", 8192 * 5),
+    ] {
+        let event = of(operation, size);
+        assert!(event["addr"].as_u64() > Some(0), "{event}");
+        let symbols = event["ustack"]["symbols"].as_str().unwrap();
+        assert!(symbols.contains("alloc_all; main; "), "{operation}: {symbols}");
+    }
+    // What realloc was given is what malloc gave, and what it gave is freed.
+    let (given, moved) = (of("malloc", 54321), of("realloc", 65432));
+    let freed: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["operation"] == "free")
+        .map(|event| &event["addr"])
+        .collect();
+    assert!(
+        events
+            .iter()
+            .any(|event| event["operation"] == "realloc_free" && event["addr"] == given["addr"])
+    );
+    assert!(freed.contains(&&moved["addr"]));
+    assert_eq!(unmapped["addr"], of("mmap", 8192 * 5)["addr"]);
+}
+
+#[test]
+fn profiles_become_pictures() {
+    let Some(ig) = Ig::new() else { return };
+    let (_dir, path) = program(&[]);
+    let burning = Killed(Command::new(&path).arg("burn").spawn().unwrap());
+    let pid = burning.0.id();
+    let run = |mode: &str| {
+        let line = format!("run profile_cpu --pull never --host --collect-ustack --pid {pid} --timeout 3 -o {mode}");
+        ig.command(line.split_whitespace()).output().unwrap()
+    };
+    let folded = String::from_utf8(run("folded").stdout).unwrap();
+    let line = folded
+        .lines()
+        .find(|line| line.contains("main;burn_outer;burn_leaf"))
+        .unwrap_or_else(|| panic!("{folded}"));
+    assert!(line.starts_with("igwork;"), "{line}");
+    assert!(line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap() > 10, "{line}");
+    let picture = String::from_utf8(run("flamegraph").stdout).unwrap();
+    assert!(
+        picture.starts_with("<?xml ") && picture.ends_with("</svg>\n"),
+        "{picture}"
+    );
+    assert!(
+        picture.contains("<title>burn_leaf (") && picture.contains("<title>process_cpu ("),
+        "{picture}"
+    );
+    let profile = run("pprof").stdout;
+    let mut message = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&profile[..]), &mut message).unwrap();
+    let has = |text: &str| message.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+    assert!(
+        ["burn_leaf", "proc.comm", "igwork", "process_cpu", "samples"]
+            .into_iter()
+            .all(has)
+    );
+    ig.line("run trace_open --pull never --host -o flamegraph")
+        .fails_with(&["output mode \"flamegraph\""]);
+}
