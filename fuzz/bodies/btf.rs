@@ -34,10 +34,15 @@ pub fn run(data: &[u8]) {
     let wanted = CoreRelocations {
         names,
         needs_whole_kernel: data.len().is_multiple_of(5),
+        members: Default::default(),
     };
     for without_ring_buffer in [false, true] {
         let kernel = KernelBtf::from_bytes(data.to_vec());
-        if let Ok(Some(reduced)) = minimal(&kernel, &wanted, MinimalOptions { without_ring_buffer }) {
+        let options = MinimalOptions {
+            without_ring_buffer,
+            extra: None,
+        };
+        if let Ok(Some(reduced)) = minimal(&kernel, &wanted, options) {
             Btf::parse(&reduced).expect("what was written can be read");
         }
     }

@@ -20,8 +20,8 @@ use nix::sys::utsname::uname;
 
 pub use fields::{SocketFields, VALUE_TYPE};
 
-use super::attach::has_kprobes;
 use super::btf::{CoreRelocations, KernelBtf, MinimalOptions, minimal};
+use super::features::Feature;
 use super::fetch::sys::open_iterator;
 use super::load::CustomBtf;
 use super::print;
@@ -134,7 +134,7 @@ impl SocketOwners {
                 builder.obj_builder.btf_custom_path(btf.path()).map_err(failed)?;
             }
             let mut open = builder.open(&mut storage).map_err(failed)?;
-            let kprobes = root.is_none() && has_kprobes();
+            let kprobes = root.is_none() && Feature::Kprobes.is_there() == Some(true);
             let mut loaded_programs = Vec::new();
             if let Some(rodata) = open.maps.rodata_data.as_mut() {
                 let config = &mut rodata.socket_config;

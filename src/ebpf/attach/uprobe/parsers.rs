@@ -1,8 +1,9 @@
 //! What is read from files that containers control, on bytes: for whoever wants to know without attaching anything, and for fuzzing.
 
-use super::binary::{Binary, Source};
 use super::symbols::{self, Wanted};
-use super::{gopclntab, ld_cache, usdt, usdt_args};
+use super::{ld_cache, usdt, usdt_args};
+use crate::symbols::elf::binary::{Binary, Source};
+use crate::symbols::elf::gopclntab;
 use crate::{Error, Result};
 
 impl Source for &[u8] {
