@@ -118,7 +118,7 @@ fn module() -> Vec<u8> {
     let labels: String = (0..FUNCTIONS.len()).rev().map(|i| format!("(block $f{i} ")).collect();
     let targets: String = (0..FUNCTIONS.len()).map(|i| format!("$f{i} ")).collect();
     text += &format!(
-        "(block $end {labels} (br_table {targets} $end (i32.sub (i32.load8_u (global.get $at)) (i32.const 1))))\n"
+        "(block $end {labels} (br_table {targets} $end (i32.sub (i32.load8_u (global.get $at)) (i32.const 1)))\n"
     );
     for (name, params, result) in FUNCTIONS {
         let arguments: String = params
