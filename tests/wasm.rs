@@ -65,7 +65,7 @@ fn each_function_of_the_life_cycle_is_called_once() {
         logs("gadgetStop", "0x400000010"),
     ];
     let dir = gadget(&body.concat());
-    let ran = run(&ig, dir.path(), "--host --timeout 1").ok();
+    let ran = run(&ig, dir.path(), "--timeout 1").ok();
     let messages: Vec<&str> = ran
         .stderr
         .lines()
@@ -93,9 +93,9 @@ fn what_is_emitted_at_the_stop_is_shown() {
         )
     );
     let dir = gadget(&body);
-    let ran = run(&ig, dir.path(), "--host --timeout 1 -o json").ok();
+    let ran = run(&ig, dir.path(), "--timeout 1 -o json").ok();
     assert_eq!(ran.stdout, "{\"text\":\"start\"}\n");
-    let ran = run(&ig, dir.path(), "--host --timeout 1").ok();
+    let ran = run(&ig, dir.path(), "--timeout 1").ok();
     let lines: Vec<&str> = ran.stdout.lines().map(str::trim_end).collect();
     assert_eq!(lines, ["TEXT", "start"]);
 }
@@ -136,11 +136,11 @@ fn what_a_guest_does_wrong_ends_the_gadget_by_name() {
         ),
     ] {
         let dir = gadget(&format!("{panics} {}", function(name, body)));
-        run(&ig, dir.path(), "--host --timeout 1").fails_with(&[&told]);
+        run(&ig, dir.path(), "--timeout 1").fails_with(&[&told]);
     }
     let broken = gadget("");
     fs::write(broken.path().join("program.wasm"), b"\0asm\x01\0\0\0\xff").unwrap();
-    run(&ig, broken.path(), "--host --timeout 1").fails_with(&["initializing wasm: instantiating wasm: "]);
+    run(&ig, broken.path(), "--timeout 1").fails_with(&["initializing wasm: instantiating wasm: "]);
 }
 
 #[test]
@@ -152,19 +152,19 @@ fn compiled_modules_are_kept_where_only_we_can_write() {
         let listing = fs::read_dir(&cache).into_iter().flatten().flatten();
         listing.map(|entry| entry.path()).collect()
     };
-    run(&ig, dir.path(), "--host --timeout 1").ok();
+    run(&ig, dir.path(), "--timeout 1").ok();
     let [entry] = &entries()[..] else {
         panic!("{:?}", entries())
     };
     assert_eq!(fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
     let whole = fs::read(entry).unwrap();
     fs::write(entry, b"damaged").unwrap();
-    run(&ig, dir.path(), "--host --timeout 1").ok();
+    run(&ig, dir.path(), "--timeout 1").ok();
     assert_eq!(fs::read(entry).unwrap().len(), whole.len(), "made anew");
     // What others can write to is neither read nor written.
     fs::remove_file(entry).unwrap();
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
-    run(&ig, dir.path(), "--host --timeout 1").ok();
+    run(&ig, dir.path(), "--timeout 1").ok();
     assert_eq!(entries(), Vec::<std::path::PathBuf>::new());
 }
 
@@ -268,7 +268,7 @@ fn a_flight_recorder_is_read_at_the_stop() {
     fs::write(dir.path().join("program.wasm"), wasm).unwrap();
     fs::write(dir.path().join("build.yaml"), "wasm: program.wasm\n").unwrap();
     fs::write(dir.path().join("program.bpf.c"), RECORDER).unwrap();
-    let ran = run(&ig, dir.path(), "--host --timeout 2").ok();
+    let ran = run(&ig, dir.path(), "--timeout 2").ok();
     assert!(ran.stderr.contains("level=info msg=stop"), "{}", ran.stderr);
 }
 
