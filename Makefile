@@ -8,7 +8,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 # What `make test-kernels` boots; `denied` is 6.1 with a security module that refuses ring buffers.
 KERNELS ?= 5.10 6.1 denied 6.12 newest
 
-.PHONY: all build run test test-kernels kernels-table vagrant-bundle test-arm64 test-all fuzz check bench install man setup toolchain clean
+.PHONY: all build run test test-skeletons test-kernels kernels-table vagrant-bundle test-arm64 test-all fuzz check bench install man setup toolchain clean
 
 all: build
 
@@ -58,7 +58,11 @@ test-arm64: setup
 	IG_TEST_ARM64=$(CURDIR)/target/ig-arm64 $(CARGO) test --test kernels arm64:: -- --nocapture
 
 # What takes too long for every change.
-test-all: test test-kernels test-arm64 fuzz
+test-all: test test-skeletons test-kernels test-arm64 fuzz
+
+# The gadgets of the tests under plain libbpf, with the types of their C source.
+test-skeletons: setup
+	$(CARGO) test -p gadget-skeletons -- --test-threads=1
 
 # What does not run the program: formatting, lints, documentation.
 check: toolchain

@@ -39,7 +39,6 @@ status=0
 {
     cargo test --lib --bins --examples -- --include-ignored --skip nanoseconds_per_event --skip a_panic_of_another_thread $show &&
         cargo test --doc &&
-        cargo test -p gadget-skeletons -- --test-threads=1 $show &&
         cargo test --test '*' -- --test-threads=1 $show
 } 2>&1 | tee "$log" || status=$?
 if grep -q '^test result: FAILED\|^error' "$log"; then status=1; fi

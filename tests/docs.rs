@@ -93,7 +93,9 @@ fn commands(page: &str) -> Vec<String> {
 
 /// All flags of all commands and of the bundled gadgets, and those of gadgets with arrays or with programs of interfaces.
 fn known_flags() -> BTreeSet<String> {
-    let mut known: BTreeSet<String> = ["fields", "output", "sort", "max-entries", "iface"].map(str::to_owned).into();
+    let mut known: BTreeSet<String> = ["fields", "output", "sort", "max-entries", "iface"]
+        .map(str::to_owned)
+        .into();
     let mut add = |page: String| known.extend(flags(&page).map(str::to_owned));
     add(help(&[]));
     for command in commands(&help(&[])) {
