@@ -1,7 +1,7 @@
 //! A gadget's own code: a wasm module that adds data sources and fields, sees packets on their way, and has a part in the gadget's
 //! life.
 //!
-//! A [`Guest`] is such a module in a sandbox: it can do what the functions of module `ig` ([`abi`]) let it do, within
+//! A [`Guest`] is such a module in a sandbox: it can do what the functions of module `ig` (`abi`) let it do, within
 //! [`limits`], and nothing else; WASI is there and closed (`wasi`). Whatever a guest does wrong gets an error value, or ends its function.
 //!
 //! A guest is one instance behind one lock (`events`): at any time it runs for one packet, or in one function of its life cycle.
