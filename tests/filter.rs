@@ -102,11 +102,68 @@ fn terms_are_decided_as_early_as_they_can_be() {
         ),
         [TermPlace::Raw, TermPlace::Enriched]
     );
-    // The gadget's own code may change any field.
+    // The gadget's own code writes what it says. A program that is executed changes the name of its process.
     assert_eq!(
-        places("trace_exec", "proc.comm==cat,proc.pid==7", &[]),
-        [TermPlace::Enriched, TermPlace::Enriched]
+        places(
+            "trace_exec",
+            "proc.comm==cat,proc.pid==7,args~x,runtime.containerName==web",
+            &[]
+        ),
+        [
+            TermPlace::Raw,
+            kernel("pid"),
+            TermPlace::Enriched,
+            kernel("containername")
+        ]
     );
+    assert_eq!(
+        places("trace_mount", "proc.comm==mount,dest==/mnt,call~MS_BIND", &[]),
+        [kernel("comm"), TermPlace::Raw, TermPlace::Enriched]
+    );
+}
+
+/// The recorded gadget is of a time before `wasm.writes`.
+const RECORDED_WITH_CODE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/recordings/trace_exec.igrec");
+
+#[test]
+fn what_the_code_of_a_gadget_declares_changes_the_place_and_not_the_result() {
+    let Some(ig) = Ig::new() else { return };
+    let replay = |options: &str| {
+        ig.line(&format!("replay {RECORDED_WITH_CODE} -o json {options}"))
+            .ok()
+            .stdout
+    };
+    for filter in [
+        "proc.comm==sh",
+        "proc.comm!=sh,error_raw==0",
+        "args~e",
+        "loginuid>0,args!~x",
+    ] {
+        let late = replay(&format!("--filter {filter}"));
+        let early = replay(&format!("--filter {filter} --annotate exec:wasm.writes=args"));
+        assert_eq!(early, late, "{filter}");
+    }
+    assert_ne!(replay("--filter args~e"), "");
+}
+
+#[test]
+fn a_write_that_is_not_declared_is_refused_and_counted() {
+    let Some(ig) = Ig::new() else { return };
+    let ran = ig.line(&format!(
+        "replay {RECORDED_WITH_CODE} -o json --annotate exec:wasm.writes=cwd"
+    ));
+    let events = ran.stdout.lines().count();
+    assert!(events > 1);
+    ran.fails_with(&[
+        "wasm: fieldSet: writing field ",
+        &format!(
+            "stopping operators: stopping operator \"wasm\": the module was refused {events} times, first: writing field \"args\" of \
+             data source \"exec\", which is not declared"
+        ),
+        "hint: name all fields that it writes in annotation wasm.writes",
+    ]);
+    ig.line(&format!("replay {RECORDED_WITH_CODE} --annotate exec:wasm.writes=arg"))
+        .fails_with(&["annotation wasm.writes of datasource exec: field \"arg\" not found"]);
 }
 
 /// What the kernel does not send does not count as an event.
