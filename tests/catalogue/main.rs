@@ -6,14 +6,18 @@ mod common;
 
 mod capabilities;
 mod costs;
+mod dns;
 mod files;
 mod histograms;
 mod memory;
+mod mutexes;
 mod network;
 mod processes;
+mod seccomp;
 mod signals;
 mod sockets;
 mod stacks;
+mod traceloop;
 
 use std::os::unix::fs::MetadataExt;
 

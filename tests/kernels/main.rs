@@ -18,5 +18,6 @@ mod cases;
 mod cpio;
 mod denied;
 mod gadgets;
+mod guests;
 mod table;
 mod vm;

@@ -43,7 +43,7 @@ fn other_kernels() {
         return skip("qemu-system-x86_64");
     }
     let images = cases::images(&ig);
-    let initramfs = initramfs(&images);
+    let (initramfs, disk) = (initramfs(&images), disk());
     let mut failed = Vec::new();
     let mut table = Table::default();
     for Configuration {
@@ -54,7 +54,7 @@ fn other_kernels() {
     {
         println!("--- Linux {name} in QEMU");
         let start = Instant::now();
-        let output = boot(&directory.join("vmlinuz"), &initramfs, parameters);
+        let output = boot(&directory.join("vmlinuz"), &initramfs, &disk, parameters);
         for line in output.lines().filter(|line| shown(line)) {
             println!("{name}: {line}");
         }
@@ -235,14 +235,39 @@ fn which(program: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{program} is not installed"))
 }
 
-/// Boots `kernel` with more `parameters`; what it printed until it ended or was ended.
-fn boot(kernel: &Path, initramfs: &tempfile::NamedTempFile, parameters: &str) -> String {
+/// A disk with an empty ext4 file system.
+fn disk() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let mut mke2fs = Command::new("mke2fs");
+    mke2fs.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin");
+    let status = mke2fs
+        .args(["-q", "-F", "-t", "ext4"])
+        .arg(file.path())
+        .arg("16M")
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "mke2fs");
+    file
+}
+
+/// Boots `kernel` with more `parameters` and `disk`, which stays as it is; what it printed until it ended or was ended.
+fn boot(
+    kernel: &Path,
+    initramfs: &tempfile::NamedTempFile,
+    disk: &tempfile::NamedTempFile,
+    parameters: &str,
+) -> String {
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args(["-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "1536"])
         .args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-kernel"])
         .arg(kernel)
         .arg("-initrd")
         .arg(initramfs.path())
+        // The one kind of disk that needs no modules.
+        .args(["-device", "nvme,drive=disk,serial=cases", "-drive"])
+        .arg(format!(
+            "file={},if=none,id=disk,format=raw,snapshot=on",
+            disk.path().display()
+        ))
         .arg("-append")
         .arg(format!(
             "console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,yama,apparmor,bpf {parameters}"
