@@ -45,6 +45,8 @@ pub(super) struct Host {
     /// Callbacks that failed.
     pub(super) failures: u64,
     pub(super) subscriptions: usize,
+    /// Symbols of the kernel that were looked up at our expense.
+    pub(super) lookups: u32,
     /// Bytes of host memory that the guest has made the host keep, apart from what hangs on handles.
     pub(super) kept: usize,
     pub(super) output: super::wasi::Output,
@@ -76,6 +78,7 @@ impl Host {
             closed: None,
             failures: 0,
             subscriptions: 0,
+            lookups: 0,
             kept: 0,
             output: super::wasi::Output::default(),
             profile: None,
