@@ -9,8 +9,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::cases::{CELL, ig, in_vm, kernel};
-use super::common::eventually;
+use super::common::{Ig, Live, eventually};
 use super::gadgets::{limited, start};
+
+/// Starts a gadget whose code has been compiled: in emulation that takes longer than anybody waits.
+fn start_compiled(ig: &Ig, gadget: &str, flags: &[&str]) -> Live {
+    ig.run(["run", gadget, "--verify-image=false", "--pull=never", "--help"])
+        .ok();
+    start(ig, gadget, flags)
+}
 
 /// Watches a directory with inotify.
 fn watch(directory: &Path) -> fs::File {
@@ -29,7 +36,7 @@ fn watch(directory: &Path) -> fs::File {
 #[test]
 fn notifications_of_inotify() {
     let Some(ig) = ig() else { return };
-    let live = start(ig, "fsnotify", &["--host", "--inotify-only"]);
+    let live = start_compiled(ig, "fsnotify", &["--host", "--inotify-only"]);
     if limited("fsnotify", "ring", (5, 8), &live) {
         return;
     }
@@ -120,7 +127,7 @@ fn refused(path: &Path) -> u32 {
 #[test]
 fn questions_of_fanotify() {
     let Some(ig) = ig() else { return };
-    let live = start(ig, "fsnotify", &["--host", "--fanotify-only"]);
+    let live = start_compiled(ig, "fsnotify", &["--host", "--fanotify-only"]);
     if limited("fsnotify, fanotify", "ring", (5, 8), &live) {
         return;
     }
@@ -154,7 +161,7 @@ const DISK: &str = "/dev/nvme0n1";
 #[test]
 fn slow_operations() {
     let Some(ig) = ig() else { return };
-    let live = start(ig, "trace_fsslower", &["--host", "--filesystem", "ext4"]);
+    let live = start_compiled(ig, "trace_fsslower", &["--host", "--filesystem", "ext4"]);
     if limited("trace_fsslower", "ring", (5, 8), &live) || !in_vm() {
         return;
     }
@@ -185,7 +192,7 @@ fn slow_operations() {
     }
     nix::mount::umount(dir.path()).expect("nobody uses it");
     live.stop().ok();
-    let live = start(ig, "trace_fsslower", &["--host", "--min", "3600000000"]);
+    let live = start_compiled(ig, "trace_fsslower", &["--host", "--min", "3600000000"]);
     live.wait_running();
     fs::write(dir.path().join("quick"), "").expect("a file");
     assert_eq!(live.stop().ok().stdout, "", "nothing takes an hour");
