@@ -176,13 +176,23 @@ impl Bare {
         };
         let env = FunctionEnv::new(&mut store, state);
         let mut imports = Imports::new();
-        imports.define("ig", "fieldGetScalar", Function::new_typed_with_env(&mut store, &env, get));
+        imports.define(
+            "ig",
+            "fieldGetScalar",
+            Function::new_typed_with_env(&mut store, &env, get),
+        );
         imports.define("ig", "fieldSet", Function::new_typed_with_env(&mut store, &env, set));
         let is = Function::new_typed_with_env(&mut store, &env, is_referenced);
         imports.define("ig", "dataSourceIsReferenced", is);
         let instance = Instance::new(&mut store, &module, &imports).map_err(failed)?;
-        let start = instance.exports.get_typed_function(&store, "gadgetStart").map_err(failed)?;
-        let callback = instance.exports.get_typed_function(&store, "dataSourceCallback").map_err(failed)?;
+        let start = instance
+            .exports
+            .get_typed_function(&store, "gadgetStart")
+            .map_err(failed)?;
+        let callback = instance
+            .exports
+            .get_typed_function(&store, "dataSourceCallback")
+            .map_err(failed)?;
         Ok(Self {
             store,
             start,
@@ -249,11 +259,19 @@ fn run() -> Result<()> {
     let mut given: Option<PathBuf> = None;
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or_else(|| Error::invalid(format!("{word} needs a value")));
+        let mut value = || {
+            words
+                .next()
+                .ok_or_else(|| Error::invalid(format!("{word} needs a value")))
+        };
         match word.as_str() {
             // What cargo says to every bench.
             "--bench" => {}
-            "--rounds" => rounds = value()?.parse().map_err(|_| Error::invalid("--rounds needs a number"))?,
+            "--rounds" => {
+                rounds = value()?
+                    .parse()
+                    .map_err(|_| Error::invalid("--rounds needs a number"))?
+            }
             "--module" => given = Some(value()?.into()),
             _ => return Err(Error::invalid(format!("unknown argument {word}"))),
         }
@@ -261,7 +279,10 @@ fn run() -> Result<()> {
     let (mut ours, mut bare) = (Ours::new()?, Bare::new()?);
     let mut best = [Duration::MAX; 4];
     for _ in 0..rounds.max(1) {
-        for (best, time) in best.iter_mut().zip([ours.calls()?, bare.calls()?, ours.events()?, bare.events()?]) {
+        for (best, time) in best
+            .iter_mut()
+            .zip([ours.calls()?, bare.calls()?, ours.events()?, bare.events()?])
+        {
             *best = time.min(*best);
         }
     }
@@ -269,7 +290,10 @@ fn run() -> Result<()> {
     let line = |what: &str, ours: Duration, bare: Duration, count: u32| {
         let each = |time: Duration| time.as_nanos() as f64 / f64::from(count);
         let (ours, bare) = (each(ours), each(bare));
-        println!("{what:10} {ours:8.1} ns   bare {bare:8.1} ns   ratio {:.2}", ours / bare);
+        println!(
+            "{what:10} {ours:8.1} ns   bare {bare:8.1} ns   ratio {:.2}",
+            ours / bare
+        );
     };
     line("host call", calls, bare_calls, CALLS);
     line("event", events, bare_events, EVENTS);

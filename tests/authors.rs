@@ -78,11 +78,15 @@ fn a_watched_source_is_built_and_restarted() {
 #[test]
 fn only_sources_can_be_watched() {
     let Some(ig) = Ig::new() else { return };
-    ig.line("run --watch no_such_gadget")
-        .fails_with(&["flag --watch: no_such_gadget is no file or directory", "hint: only sources"]);
+    ig.line("run --watch no_such_gadget").fails_with(&[
+        "flag --watch: no_such_gadget is no file or directory",
+        "hint: only sources",
+    ]);
     ig.line("run --watch").fails_with(&["there is no source to watch"]);
-    ig.line("run --watch / --record x").fails_with(&["--watch and --record exclude each other"]);
-    ig.line("top top_process --watch").fails_with(&["unknown flag: --watch"]);
+    ig.line("run --watch / --record x")
+        .fails_with(&["--watch and --record exclude each other"]);
+    ig.line("top top_process --watch")
+        .fails_with(&["unknown flag: --watch"]);
 }
 
 fn bundled(name: &str) -> PathBuf {
@@ -96,7 +100,10 @@ fn gadget_test(ig: &Ig, dir: &Path, options: &[&str]) -> Ran {
 
 /// The verdicts and names of the cases, without their times.
 fn verdicts(ran: &Ran) -> Vec<&str> {
-    let lines = ran.stdout.lines().filter(|line| line.starts_with("ok ") || line.starts_with("FAILED "));
+    let lines = ran
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("ok ") || line.starts_with("FAILED "));
     lines.filter_map(|line| Some(line.rsplit_once(" (")?.0)).collect()
 }
 
@@ -106,11 +113,20 @@ fn bundled_gadgets_do_what_they_declare() {
     for (name, cases) in [
         (
             "trace_open",
-            ["ok      a file that is read", "ok      a file that is created", "ok      only what fails"].as_slice(),
+            [
+                "ok      a file that is read",
+                "ok      a file that is created",
+                "ok      only what fails",
+            ]
+            .as_slice(),
         ),
         (
             "trace_exec",
-            &["ok      arguments are joined", "ok      failed attempts on request", "ok      and not otherwise"],
+            &[
+                "ok      arguments are joined",
+                "ok      failed attempts on request",
+                "ok      and not otherwise",
+            ],
         ),
         (
             "trace_mount",
@@ -122,7 +138,11 @@ fn bundled_gadgets_do_what_they_declare() {
         let ran = gadget_test(&ig, dir.path(), &[]);
         assert_eq!(verdicts(&ran), cases, "{name}: {}{}", ran.stdout, ran.stderr);
         let ran = ran.ok();
-        assert!(ran.stdout.ends_with(&format!("{} passed\n", cases.len())), "{}", ran.stdout);
+        assert!(
+            ran.stdout.ends_with(&format!("{} passed\n", cases.len())),
+            "{}",
+            ran.stdout
+        );
     }
 }
 
@@ -180,7 +200,9 @@ fn a_case_that_fails_says_what_came_nearest() {
     let ran = gadget_test(&ig, dir.path(), &[]).fails_with(&["Error: 6 of 7 cases failed"]);
     let has = |text: &str| assert!(ran.stdout.contains(text), "no {text:?} in {}", ran.stdout);
     has("FAILED  what does not happen");
-    has("        expected an event of data source \"open\" with\n            fname: \"/etc/passwd\"\n            error: \"EXDEV\"\n            fd: 0 or more\n");
+    has(
+        "        expected an event of data source \"open\" with\n            fname: \"/etc/passwd\"\n            error: \"EXDEV\"\n            fd: 0 or more\n",
+    );
     has("of which 0 fit; the nearest of the others:\n            error: \"\", expected \"EXDEV\"\n            {");
     has("        expected exactly 0 events with\n            fname: \"/etc/passwd\"\n");
     has("; one that fits:\n            {");
@@ -197,10 +219,22 @@ fn what_is_missing_for_tests_is_said() {
     let without = with_cases(&bundled("trace_open"), "");
     let fails = |dir: &Path, options: &[&str], parts: &[&str]| gadget_test(&ig, dir, options).fails_with(parts);
     fails(without.path(), &[], &["test.yaml: the file is empty"]);
-    fails(&gadget_source("lab_open/1"), &[], &["test.yaml does not exist", "hint: docs/testing-gadgets.md"]);
+    fails(
+        &gadget_source("lab_open/1"),
+        &[],
+        &["test.yaml does not exist", "hint: docs/testing-gadgets.md"],
+    );
     let open = bundled("trace_open");
-    fails(&open, &["--kernel", "/no/vmlinuz"], &["flag --kernel: there is no kernel /no/vmlinuz", "hint: "]);
-    fails(&open, &["--kernel", "0.99"], &["flag --kernel: there is no kernel 0.99: no ", "/boot/vmlinuz-0.99*"]);
+    fails(
+        &open,
+        &["--kernel", "/no/vmlinuz"],
+        &["flag --kernel: there is no kernel /no/vmlinuz", "hint: "],
+    );
+    fails(
+        &open,
+        &["--kernel", "0.99"],
+        &["flag --kernel: there is no kernel 0.99: no ", "/boot/vmlinuz-0.99*"],
+    );
     fails(&open, &["--kernel", "6.1", "--recording", "x"], &["exclude each other"]);
     fails(&open, &["--image", "/etc/passwd"], &["image archive /etc/passwd: "]);
     let case = "cases:\n- name: a\n  workload: cat x\n  repeat: 3\n";
@@ -209,9 +243,17 @@ fn what_is_missing_for_tests_is_said() {
         &[],
         &["test.yaml: yaml: line 4: unknown key \"repeat\": expected one of name, setup, workload, "],
     );
-    let words = [Path::new("gadget"), "test".as_ref(), "--kernel=/etc/passwd".as_ref(), &open];
+    let words = [
+        Path::new("gadget"),
+        "test".as_ref(),
+        "--kernel=/etc/passwd".as_ref(),
+        &open,
+    ];
     let mut command = ig.command_after("PATH=/no/such/directory", env!("CARGO_BIN_EXE_ig"), words);
-    Ran::from(command.output().unwrap()).fails_with(&["\"busybox\": executable file not found", "hint: install a static busybox"]);
+    Ran::from(command.output().unwrap()).fails_with(&[
+        "\"busybox\": executable file not found",
+        "hint: install a static busybox",
+    ]);
 }
 
 #[test]
@@ -268,7 +310,9 @@ fn recordings_are_judged_through_what_the_gadget_is_now() {
 #[test]
 fn a_profile_says_where_the_time_of_code_went() {
     let Some(ig) = Ig::new() else { return };
-    let ran = ig.line("run trace_mount --pull never --host --profile-guest --timeout 1").ok();
+    let ran = ig
+        .line("run trace_mount --pull never --host --profile-guest --timeout 1")
+        .ok();
     let table: Vec<Vec<&str>> = ran
         .stderr
         .lines()
@@ -276,7 +320,12 @@ fn a_profile_says_where_the_time_of_code_went() {
         .skip(1)
         .map(|line| line.split_whitespace().collect())
         .collect();
-    assert_eq!(table[0], ["FUNCTION", "OF", "CALLS", "OWN", "TOTAL", "OWN/CALL"], "{}", ran.stderr);
+    assert_eq!(
+        table[0],
+        ["FUNCTION", "OF", "CALLS", "OWN", "TOTAL", "OWN/CALL"],
+        "{}",
+        ran.stderr
+    );
     let calls = |function: &str, of: &str| {
         let row = table.iter().find(|row| row.len() == 6 && row[..2] == [function, of]);
         let row = row.unwrap_or_else(|| panic!("no {function} in {}", ran.stderr));
@@ -287,8 +336,14 @@ fn a_profile_says_where_the_time_of_code_went() {
     assert!(calls("dataSourceGetField", "host") > 3);
     let ran = ig.line("run trace_mount --pull never --host --timeout 1").ok();
     assert!(!ran.stderr.contains("guest profile"), "{}", ran.stderr);
-    let ran = ig.line("run trace_open --pull never --host --profile-guest --timeout 1").ok();
-    assert!(ran.stderr.contains("the gadget has no code of its own"), "{}", ran.stderr);
+    let ran = ig
+        .line("run trace_open --pull never --host --profile-guest --timeout 1")
+        .ok();
+    assert!(
+        ran.stderr.contains("the gadget has no code of its own"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]

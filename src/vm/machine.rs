@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -44,13 +44,23 @@ impl Machine {
     ///
     /// QEMU is not there or fails, or the machine does not end in time.
     pub fn run(&self, files: Archive, goes_on: impl Fn() -> bool) -> Result<String> {
-        let (program, machine, console) = emulator()?;
         let mut initramfs = tempfile::NamedTempFile::new().context("creating temporary file")?;
         std::io::Write::write_all(&mut initramfs, &files.finish()).context("writing the first file system")?;
-        let accelerator = match OpenOptions::new().read(true).write(true).open("/dev/kvm") {
-            Ok(_) => "kvm:tcg",
-            Err(_) => "tcg",
-        };
+        if OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok() {
+            match self.boot("kvm", initramfs.path(), &goes_on)? {
+                Ended::Well(output) => return Ok(output),
+                // Within virtual machines there is often one that does not work.
+                Ended::Failed(why) => tracing::debug!("without KVM: {why}"),
+            }
+        }
+        match self.boot("tcg", initramfs.path(), &goes_on)? {
+            Ended::Well(output) => Ok(output),
+            Ended::Failed(why) => Err(Error::invalid(why)),
+        }
+    }
+
+    fn boot(&self, accelerator: &str, initramfs: &Path, goes_on: impl Fn() -> bool) -> Result<Ended> {
+        let (program, machine, console) = emulator()?;
         let mut qemu = Command::new(program);
         qemu.arg("-machine")
             .arg(format!("{machine},accel={accelerator}"))
@@ -58,7 +68,7 @@ impl Machine {
             .args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-kernel"])
             .arg(&self.kernel)
             .arg("-initrd")
-            .arg(initramfs.path())
+            .arg(initramfs)
             .arg("-append")
             .arg(format!("console={console} {PARAMETERS}"));
         let failed = tempfile::NamedTempFile::new().context("creating temporary file")?;
@@ -74,15 +84,15 @@ impl Machine {
             }
             Err(error) => return Err(error).with_context(|| format!("running {program}")),
         };
-        let (success, output) = self.follow(Ended(child), goes_on)?;
-        if !success {
-            let why = fs::read_to_string(failed.path()).unwrap_or_default();
-            return Err(Error::invalid(format!("{program} failed: {}", last_lines(&why, 5))));
+        let (success, output) = self.follow(Running(child), goes_on)?;
+        if success {
+            return Ok(Ended::Well(output));
         }
-        Ok(output)
+        let why = fs::read_to_string(failed.path()).unwrap_or_default();
+        Ok(Ended::Failed(format!("{program} failed: {}", last_lines(&why, 5))))
     }
 
-    fn follow(&self, mut qemu: Ended, goes_on: impl Fn() -> bool) -> Result<(bool, String)> {
+    fn follow(&self, mut qemu: Running, goes_on: impl Fn() -> bool) -> Result<(bool, String)> {
         let console = qemu.0.stdout.take();
         let reader = std::thread::spawn(move || {
             let mut output = Vec::new();
@@ -118,10 +128,18 @@ impl Machine {
     }
 }
 
-/// A child that ends when this is dropped.
-struct Ended(Child);
+/// How QEMU ended.
+enum Ended {
+    /// With what the machine printed.
+    Well(String),
+    /// With what it said about it.
+    Failed(String),
+}
 
-impl Drop for Ended {
+/// A child that ends when this is dropped.
+struct Running(Child);
+
+impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

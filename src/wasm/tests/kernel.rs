@@ -190,7 +190,11 @@ fn f7_kernel_symbols() {
         let known = b.text(name);
         let named = |line: &&str| line.split_whitespace().nth(2) == Some(name);
         let there = names.lines().filter(named).count();
-        assert_eq!(b.call("kallsymsSymbolExists", &[known]), u64::from(there == 1), "{name}");
+        assert_eq!(
+            b.call("kallsymsSymbolExists", &[known]),
+            u64::from(there == 1),
+            "{name}"
+        );
     }
     let unknown = b.text("abcde_bad_name");
     assert_eq!(b.call("kallsymsSymbolExists", &[unknown]), 0);

@@ -1,20 +1,24 @@
-//! Histograms as text, for data sources whose metadata says `metrics.print: true`.
+//! Values that are summed up, as text, for data sources whose metadata says `metrics.print: true`.
 //!
 //! The data source itself is not shown. In its place there is `<name>-rendered`, whose only field is the text of all its
-//! histograms since the start, at every interval.
+//! histograms, counters and gauges since the start, at every interval.
+
+mod instrument;
+mod text;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use self::instrument::{Instrument, Role, Total};
 use super::{Context, Explanation, Instance, OperatorNote, priority};
 use crate::data::{
-    Accessor, DataSource, Emitter, FieldId, Flow, Kind, LossPlace, NewField, Scalar, SourceType, Stream,
+    Accessor, DataSource, Element, Emitter, FieldId, Flow, Kind, LossPlace, NewField, Scalar, SourceType, Stream,
 };
 use crate::metadata::duration;
+use crate::metadata::params::typed::go_quote;
 use crate::metadata::params::{Param, ParamValues, TypeHint};
-use crate::output::histogram::{self, Interval};
 use crate::stop::StopSignal;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -23,12 +27,12 @@ const PARAM_PREFIX: &str = "operator.otel-metrics.";
 const INTERVAL: &str = "otel-metrics-print-interval";
 const DEFAULT_INTERVAL: &str = "1000ms";
 const SHORTEST: Duration = Duration::from_millis(25);
-/// Histograms that are kept; elements with further keys are counted as failed.
-const MAX_HISTOGRAMS: usize = 10_000;
+/// Sums that are kept; elements with further keys are counted as failed.
+const MAX_TOTALS: usize = 10_000;
 
-/// The histograms' part in one gadget.
+/// The part of metrics in one gadget.
 #[derive(Debug)]
-pub struct Histograms {
+pub struct Metrics {
     sources: Vec<Rendered>,
     interval: Duration,
     printers: Vec<Printer>,
@@ -40,23 +44,29 @@ struct Rendered {
     stream: usize,
     rendered: usize,
     text: FieldId,
-    fields: Vec<HistogramField>,
-    /// What tells histograms of one field apart.
-    keys: Vec<Accessor>,
-    counts: Counts,
+    instruments: Vec<Instrument>,
+    keys: Vec<Key>,
+    totals: Arc<Mutex<Totals>>,
 }
 
-#[derive(Debug)]
-struct HistogramField {
+/// What tells sums of one instrument apart.
+#[derive(Clone, Debug)]
+struct Key {
     name: String,
-    unit: String,
-    slots: Accessor,
+    value: Accessor,
 }
 
-/// The slots of each field, by the bytes of the keys.
-type Counts = Arc<Mutex<BTreeMap<(usize, Vec<u8>), Vec<u64>>>>;
+/// By instrument and the bytes of the keys.
+type Totals = BTreeMap<(usize, Vec<u8>), Entry>;
 
-impl Histograms {
+/// A sum, with the text of its keys.
+#[derive(Debug)]
+struct Entry {
+    keys: String,
+    total: Total,
+}
+
+impl Metrics {
     /// Adds the data sources of texts. `None` if none is asked for.
     ///
     /// To be called when nobody adds fields any more, and before those who select data sources.
@@ -70,23 +80,6 @@ impl Histograms {
         for stream in asked {
             let source = &mut context.streams[stream].source;
             source.unreference();
-            let role = |wanted: &str| -> Vec<FieldId> {
-                let is_wanted = |id: &FieldId| role_of(source, *id) == Some(wanted);
-                source.fields().map(|(id, _)| id).filter(is_wanted).collect()
-            };
-            let fields = role("histogram")
-                .into_iter()
-                .filter_map(|id| {
-                    let field = source.get(id);
-                    let text = |key: &str| field.annotation(key).filter(|text| !text.is_empty()).map(str::to_owned);
-                    matches!(field.kind(), Kind::Array(Scalar::Uint32 | Scalar::Uint64)).then(|| HistogramField {
-                        name: text("metrics.name").unwrap_or_else(|| field.full_name().to_owned()),
-                        unit: text("metrics.unit").unwrap_or_default(),
-                        slots: source.accessor(id),
-                    })
-                })
-                .collect();
-            let keys = role("key").into_iter().map(|id| source.accessor(id)).collect();
             let mut rendered = DataSource::new(format!("{}-rendered", source.name()), SourceType::Single, None);
             for (key, value) in [
                 ("cli.supported-output-modes", "histogram"),
@@ -104,9 +97,9 @@ impl Histograms {
                 stream,
                 rendered: context.streams.len(),
                 text,
-                fields,
-                keys,
-                counts: Counts::default(),
+                instruments: Vec::new(),
+                keys: Vec::new(),
+                totals: Arc::default(),
             });
             context.streams.push(Stream::new(rendered));
         }
@@ -118,75 +111,72 @@ impl Histograms {
     }
 }
 
-/// What a field is for: what its annotation says, else what its type says.
-fn role_of(source: &DataSource, id: FieldId) -> Option<&str> {
-    let field = source.get(id);
-    let said = field.annotation("metrics.type").filter(|said| !said.is_empty());
-    said.or_else(|| {
-        let of_slots = ["type:gadget_histogram_slot__u32", "type:gadget_histogram_slot__u64"];
-        of_slots.iter().any(|tag| field.has_tag(tag)).then_some("histogram")
-    })
+impl Rendered {
+    /// Finds out what the fields of `source` are for.
+    fn compile(&mut self, source: &DataSource) -> Result<()> {
+        self.instruments.clear();
+        self.keys.clear();
+        if let Some(name) = source
+            .annotation("metrics.implicit-counter.name")
+            .filter(|name| !name.is_empty())
+        {
+            self.instruments.push(Instrument::of_elements(name));
+        }
+        for (id, field) in source.fields() {
+            self.instruments.extend(Instrument::of(source, id)?);
+            if Role::of(source, id) == Some(Role::Key) {
+                let name = field.annotation("metrics.name").filter(|name| !name.is_empty());
+                self.keys.push(Key {
+                    name: name.unwrap_or(field.full_name()).to_owned(),
+                    value: source.accessor(id),
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
-/// The slots in the bytes of an array.
-fn slots(kind: Kind, bytes: &[u8]) -> Vec<u64> {
-    match kind {
-        Kind::Array(Scalar::Uint32) => {
-            let (numbers, _) = bytes.as_chunks::<4>();
-            numbers
+impl Key {
+    /// The value as text that may go to a terminal.
+    fn text(&self, element: &Element) -> String {
+        match self.value.kind() {
+            Kind::One(Scalar::Bool) => self.value.bool(element).to_string(),
+            Kind::One(Scalar::Float32 | Scalar::Float64) => self.value.f64(element).to_string(),
+            Kind::One(scalar) if scalar.is_integer() => self.value.i64(element).to_string(),
+            _ => go_quote(&String::from_utf8_lossy(self.value.text(element))),
+        }
+    }
+}
+
+/// Takes one element in. What finds no room is counted in `full`.
+fn add(instruments: &[Instrument], keys: &[Key], totals: &mut Totals, element: &Element, full: &mut u64) {
+    let mut bytes = Vec::new();
+    for key in keys {
+        let value = key.value.bytes(element);
+        bytes.extend_from_slice(&value.len().to_ne_bytes());
+        bytes.extend_from_slice(value);
+    }
+    for (index, instrument) in instruments.iter().enumerate() {
+        let place = (index, bytes.clone());
+        if totals.len() >= MAX_TOTALS && !totals.contains_key(&place) {
+            *full += 1;
+            continue;
+        }
+        let entry = totals.entry(place).or_insert_with(|| Entry {
+            keys: keys
                 .iter()
-                .map(|number| u64::from(u32::from_ne_bytes(*number)))
-                .collect()
-        }
-        _ => {
-            let (numbers, _) = bytes.as_chunks::<8>();
-            numbers.iter().map(|number| u64::from_ne_bytes(*number)).collect()
-        }
+                .map(|key| format!("{}={}", key.name, key.text(element)))
+                .collect::<Vec<_>>()
+                .join(", "),
+            total: instrument.start(),
+        });
+        instrument.add(element, &mut entry.total);
     }
 }
 
-/// The intervals between bounds that double; slot `i` counts up to 2^i.
-fn intervals(slots: &[u64]) -> Vec<Interval> {
-    let bound = |slot: usize| {
-        u32::try_from(slot)
-            .ok()
-            .and_then(|slot| 1_u64.checked_shl(slot))
-            .unwrap_or(u64::MAX)
-    };
-    slots
-        .iter()
-        .enumerate()
-        .map(|(slot, count)| Interval {
-            start: slot.checked_sub(1).map_or(0, bound),
-            end: bound(slot),
-            count: *count,
-        })
-        .collect()
-}
-
-fn text(fields: &[(String, String)], counts: &Counts) -> String {
-    let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut text = String::new();
-    for (index, (name, unit)) in fields.iter().enumerate() {
-        let mut of_field = counts
-            .range((index, Vec::new())..)
-            .take_while(|((field, _), _)| *field == index)
-            .peekable();
-        if of_field.peek().is_some() {
-            text.push_str(name);
-            text.push('\n');
-        }
-        for (_, slots) in of_field {
-            histogram::append(unit, &intervals(slots), &mut text);
-            text.push('\n');
-        }
-    }
-    text
-}
-
-impl Instance for Histograms {
+impl Instance for Metrics {
     fn name(&self) -> &'static str {
-        "histograms"
+        "metrics"
     }
 
     fn priority(&self) -> i32 {
@@ -205,7 +195,7 @@ impl Instance for Histograms {
         }]
     }
 
-    fn configure(&mut self, values: &ParamValues, _context: &mut Context) -> Result<()> {
+    fn configure(&mut self, values: &ParamValues, context: &mut Context) -> Result<()> {
         let text = values
             .get(&format!("{PARAM_PREFIX}{INTERVAL}"))
             .unwrap_or(DEFAULT_INTERVAL);
@@ -218,45 +208,44 @@ impl Instance for Histograms {
             )));
         }
         self.interval = interval;
+        for rendered in &mut self.sources {
+            rendered
+                .compile(&context.streams[rendered.stream].source)
+                .context("pre-starting operator \"otel-metrics\"")
+                .context("pre-starting operators")?;
+        }
         Ok(())
+    }
+
+    fn demand(&self, context: &mut Context) {
+        for rendered in &self.sources {
+            let Stream { source, demand, .. } = &mut context.streams[rendered.stream];
+            for (id, _) in source.fields().filter(|(id, _)| Role::of(source, *id).is_some()) {
+                demand.add(id);
+            }
+        }
     }
 
     fn explain(&self, _context: &Context, to: &mut Explanation) {
         to.operators.push(OperatorNote {
             name: self.name().to_owned(),
             on: true,
-            why: "the metadata asks for histograms as text".to_owned(),
+            why: "the metadata asks for metrics as text".to_owned(),
         });
     }
 
     fn prepare(&mut self, context: &mut Context) -> Result<()> {
         for source in &self.sources {
             let stream = &mut context.streams[source.stream];
-            let (counts, losses) = (Arc::clone(&source.counts), Arc::clone(&stream.losses));
-            let fields: Vec<Accessor> = source.fields.iter().map(|field| field.slots).collect();
-            let keys = source.keys.clone();
+            let (totals, losses) = (Arc::clone(&source.totals), Arc::clone(&stream.losses));
+            let (instruments, keys) = (source.instruments.clone(), source.keys.clone());
             stream
                 .pipeline
                 .subscribe(priority::subscription::METRICS, move |element| {
-                    let mut key = Vec::new();
-                    for accessor in &keys {
-                        let bytes = accessor.bytes(element);
-                        key.extend_from_slice(&bytes.len().to_ne_bytes());
-                        key.extend_from_slice(bytes);
-                    }
-                    let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-                    for (index, accessor) in fields.iter().enumerate() {
-                        let new = slots(accessor.kind(), accessor.bytes(element));
-                        let key = (index, key.clone());
-                        if counts.len() >= MAX_HISTOGRAMS && !counts.contains_key(&key) {
-                            losses.add(LossPlace::Failed, 1);
-                            continue;
-                        }
-                        let known = counts.entry(key).or_insert_with(|| vec![0; new.len()]);
-                        for (known, new) in known.iter_mut().zip(new) {
-                            *known = known.saturating_add(new);
-                        }
-                    }
+                    let mut full = 0;
+                    let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+                    add(&instruments, &keys, &mut totals, element, &mut full);
+                    losses.add(LossPlace::Failed, full);
                     Ok(Flow::Continue)
                 });
         }
@@ -266,15 +255,11 @@ impl Instance for Histograms {
     fn start(&mut self, context: &mut Context) -> Result<()> {
         for source in &self.sources {
             let stream = &mut context.streams[source.rendered];
-            let fields = &source.fields;
             let work = Work {
                 field: stream.source.accessor(source.text),
                 emitter: stream.emitter(),
-                names: fields
-                    .iter()
-                    .map(|field| (field.name.clone(), field.unit.clone()))
-                    .collect(),
-                counts: Arc::clone(&source.counts),
+                instruments: source.instruments.clone(),
+                totals: Arc::clone(&source.totals),
                 last: String::new(),
             };
             self.printers.push(Printer::start(work, self.interval)?);
@@ -300,20 +285,25 @@ struct Printer {
 struct Work {
     emitter: Emitter,
     field: Accessor,
-    names: Vec<(String, String)>,
-    counts: Counts,
+    instruments: Vec<Instrument>,
+    totals: Arc<Mutex<Totals>>,
     /// What was emitted last.
     last: String,
 }
 
 impl Work {
+    fn text(&self) -> String {
+        let totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        text::text(&self.instruments, &totals)
+    }
+
     fn emit(&mut self) {
-        let text = text(&self.names, &self.counts);
+        let text = self.text();
         let mut element = self.emitter.element();
         self.field
             .write(&mut element, |out| out.extend_from_slice(text.as_bytes()));
         if let Err(error) = self.emitter.emit(&mut element).and_then(|()| self.emitter.flush()) {
-            tracing::warn!("histograms: {error}");
+            tracing::warn!("metrics: {error}");
             self.emitter.losses().add(LossPlace::Failed, 1);
         }
         self.last = text;
@@ -321,7 +311,7 @@ impl Work {
 
     /// What was counted since the last time must not be missing.
     fn finish(&mut self) {
-        if text(&self.names, &self.counts) != self.last {
+        if self.text() != self.last {
             self.emit();
         }
     }
@@ -332,7 +322,7 @@ impl Printer {
         let stop = StopSignal::default();
         let stopped = stop.clone();
         let thread = std::thread::Builder::new()
-            .name("ig-histograms".to_owned())
+            .name("ig-metrics".to_owned())
             .spawn(move || {
                 let mut due = Instant::now();
                 loop {
@@ -356,7 +346,7 @@ impl Printer {
         match self.thread.take().map(JoinHandle::join) {
             Some(Err(_)) => Err(Error::new(
                 ErrorKind::Other,
-                "the thread that prints histograms has panicked",
+                "the thread that prints metrics has panicked",
             )),
             _ => Ok(()),
         }
@@ -415,7 +405,7 @@ mod tests {
     #[test]
     fn counts_add_up_until_the_end() {
         let mut context = context("true");
-        let mut histograms = Histograms::instantiate(&mut context).unwrap().unwrap();
+        let mut histograms = Metrics::instantiate(&mut context).unwrap().unwrap();
         let names: Vec<String> = context.referenced().map(|(_, s)| s.source.name().to_owned()).collect();
         assert_eq!(names, ["latencies-rendered"]);
         let mut values = ParamValues::new();
@@ -474,15 +464,81 @@ mod tests {
         assert!(text.ends_with("|\n\n"), "{text:?}");
     }
 
+    /// With acceptance check E6 of the data specification.
     #[test]
     fn only_where_the_metadata_asks_for_it() {
         let mut context = context("false");
-        assert!(Histograms::instantiate(&mut context).unwrap().is_none());
+        assert!(Metrics::instantiate(&mut context).unwrap().is_none());
         let mut context = super::tests::context("true");
-        let mut histograms = Histograms::instantiate(&mut context).unwrap().unwrap();
+        let mut histograms = Metrics::instantiate(&mut context).unwrap().unwrap();
         let mut values = ParamValues::new();
-        values.set("operator.otel-metrics.otel-metrics-print-interval", "24ms");
-        let error = histograms.configure(&values, &mut context).unwrap_err().to_string();
-        assert_eq!(error, "parsing print interval: expected at least 25ms, got 24ms");
+        for (interval, text) in [("24ms", "24ms"), ("10ms", "10ms"), ("0", "0s"), ("-1s", "-1s")] {
+            values.set("operator.otel-metrics.otel-metrics-print-interval", interval);
+            let error = histograms.configure(&values, &mut context).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("parsing print interval: expected at least 25ms, got {text}")
+            );
+        }
+    }
+
+    /// Elements of a data source with a counter, a gauge and a histogram; keys are texts that others control.
+    #[test]
+    fn counters_and_gauges_are_shown_with_their_keys() {
+        let mut source = DataSource::new("calls", SourceType::Single, None);
+        source.annotate("metrics.print", "true");
+        source.annotate("metrics.implicit-counter.name", "elements");
+        let mut add = |name: &str, kind: Scalar, role: &str| {
+            let id = source.add_field(NewField::new(name, kind)).unwrap();
+            source.annotate_field(id, "metrics.type", role);
+            id
+        };
+        let comm = add("comm", Scalar::String, "key");
+        let bytes = add("bytes", Scalar::Uint32, "counter");
+        let load = add("load", Scalar::Float64, "gauge");
+        source.annotate_field(bytes, "metrics.unit", "B");
+        let accessors = [comm, bytes, load].map(|id| source.accessor(id));
+        let [comm, bytes, load] = accessors;
+        let mut context = Context::default();
+        context.streams.push(Stream::new(source));
+        let mut metrics = Metrics::instantiate(&mut context).unwrap().unwrap();
+        metrics.configure(&ParamValues::new(), &mut context).unwrap();
+        metrics.demand(&mut context);
+        assert!(
+            context.streams[0]
+                .demand
+                .wants(context.streams[0].source.find("comm").unwrap())
+        );
+        let rendered = &metrics.sources[0];
+        let mut totals = Totals::new();
+        let mut full = 0;
+        for (name, count) in [("cat", 3), ("\x1b[2J", 5), ("cat", 4)] {
+            let mut element = Element::new(context.streams[0].source.layout());
+            comm.set(&mut element, name.as_bytes()).unwrap();
+            bytes.set_bits(&mut element, count);
+            load.set_bits(&mut element, (count as f64 / 2.0).to_bits());
+            super::add(&rendered.instruments, &rendered.keys, &mut totals, &element, &mut full);
+        }
+        let lines = [
+            "elements",
+            r#"        comm="cat": 2"#,
+            "",
+            r#"        comm="\x1b[2J": 1"#,
+            "",
+            "bytes",
+            r#"        comm="cat": 7 B"#,
+            "",
+            r#"        comm="\x1b[2J": 5 B"#,
+            "",
+            "load",
+            r#"        comm="cat": 2"#,
+            "",
+            r#"        comm="\x1b[2J": 2.5"#,
+            "",
+            "",
+        ];
+        let text = text::text(&rendered.instruments, &totals);
+        assert_eq!(text.split('\n').collect::<Vec<_>>(), lines);
+        assert_eq!(full, 0);
     }
 }
