@@ -9,6 +9,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::json::Form;
+use super::mode;
 use super::tree::{self, Node};
 use crate::data::{DataSource, Field, Kind, LossPlace, Scalar, SourceType};
 
@@ -54,6 +55,9 @@ pub fn schema(sources: &[&DataSource], options: Options) -> Value {
 
 /// One line of one data source.
 fn line(source: &DataSource) -> Map<String, Value> {
+    if mode::is_rendered_histogram(source) {
+        return histograms(source);
+    }
     let nodes = tree::tree(source, |a, b| a.as_bytes().cmp(b.as_bytes()));
     let mut event = fields(&nodes);
     let mut line = match source.source_type() {
@@ -66,6 +70,28 @@ fn line(source: &DataSource) -> Map<String, Value> {
     line.insert("title".to_owned(), source.name().into());
     line.extend(source.annotation("description").and_then(described));
     line
+}
+
+/// All histograms of a data source, as they are printed in its place.
+fn histograms(source: &DataSource) -> Map<String, Value> {
+    let closed = |properties: Value| {
+        let required: Vec<&String> = properties.as_object().into_iter().flat_map(Map::keys).collect();
+        json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
+    };
+    let count = || Value::from(number(Scalar::Uint64));
+    let bucket = closed(json!({"start": count(), "end": count(), "count": count()}));
+    let histogram = closed(json!({
+        "name": {"type": "string"},
+        "unit": {"type": "string", "description": "The unit of the bounds"},
+        "attributes": {"type": "object", "description": "What tells histograms of one name apart"},
+        "count": count(),
+        "buckets": {"type": "array", "items": bucket},
+    }));
+    object([
+        ("title", source.name().into()),
+        ("type", "array".into()),
+        ("items", histogram),
+    ])
 }
 
 /// An object with these fields and no other.

@@ -1,20 +1,23 @@
 //! Histograms as text, for data sources whose metadata says `metrics.print: true`.
 //!
 //! The data source itself is not shown. In its place there is `<name>-rendered`, whose only field is the text of all its
-//! histograms since the start, at every interval.
+//! histograms since the start, at every interval. Who asks for JSON gets them so in that field.
 
-use std::collections::BTreeMap;
+mod render;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use self::render::{Counted, Counts, Form, Key, Measured};
 use super::{Context, Explanation, Instance, OperatorNote, priority};
 use crate::data::{
-    Accessor, DataSource, Emitter, FieldId, Flow, Kind, LossPlace, NewField, Scalar, SourceType, Stream,
+    Accessor, DataSource, Emitter, Field, FieldId, Flow, Kind, LossPlace, NewField, Scalar, SourceType, Stream,
 };
 use crate::metadata::duration;
 use crate::metadata::params::{Param, ParamValues, TypeHint};
-use crate::output::histogram::{self, Interval};
+use crate::output::histogram;
+use crate::output::mode::Modes;
 use crate::stop::StopSignal;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -22,6 +25,8 @@ use crate::{Error, ErrorKind, Result, ResultExt};
 const PARAM_PREFIX: &str = "operator.otel-metrics.";
 const INTERVAL: &str = "otel-metrics-print-interval";
 const DEFAULT_INTERVAL: &str = "1000ms";
+/// Full name of the parameter that says how data sources are shown.
+const OUTPUT: &str = "operator.cli.output";
 const SHORTEST: Duration = Duration::from_millis(25);
 /// Histograms that are kept; elements with further keys are counted as failed.
 const MAX_HISTOGRAMS: usize = 10_000;
@@ -40,21 +45,11 @@ struct Rendered {
     stream: usize,
     rendered: usize,
     text: FieldId,
-    fields: Vec<HistogramField>,
-    /// What tells histograms of one field apart.
-    keys: Vec<Accessor>,
-    counts: Counts,
+    fields: Vec<(Measured, Accessor)>,
+    keys: Vec<Key>,
+    form: Form,
+    counts: Arc<Mutex<Counts>>,
 }
-
-#[derive(Debug)]
-struct HistogramField {
-    name: String,
-    unit: String,
-    slots: Accessor,
-}
-
-/// The slots of each field, by the bytes of the keys.
-type Counts = Arc<Mutex<BTreeMap<(usize, Vec<u8>), Vec<u64>>>>;
 
 impl Histograms {
     /// Adds the data sources of texts. `None` if none is asked for.
@@ -78,19 +73,26 @@ impl Histograms {
                 .into_iter()
                 .filter_map(|id| {
                     let field = source.get(id);
-                    let text = |key: &str| field.annotation(key).filter(|text| !text.is_empty()).map(str::to_owned);
-                    matches!(field.kind(), Kind::Array(Scalar::Uint32 | Scalar::Uint64)).then(|| HistogramField {
-                        name: text("metrics.name").unwrap_or_else(|| field.full_name().to_owned()),
-                        unit: text("metrics.unit").unwrap_or_default(),
-                        slots: source.accessor(id),
+                    matches!(field.kind(), Kind::Array(Scalar::Uint32 | Scalar::Uint64)).then(|| {
+                        let measured = Measured {
+                            name: metric_name(field),
+                            unit: field.annotation("metrics.unit").unwrap_or_default().to_owned(),
+                        };
+                        (measured, source.accessor(id))
                     })
                 })
                 .collect();
-            let keys = role("key").into_iter().map(|id| source.accessor(id)).collect();
+            let keys = role("key")
+                .into_iter()
+                .map(|id| Key {
+                    name: metric_name(source.get(id)),
+                    accessor: source.accessor(id),
+                })
+                .collect();
             let mut rendered = DataSource::new(format!("{}-rendered", source.name()), SourceType::Single, None);
             for (key, value) in [
-                ("cli.supported-output-modes", "histogram"),
-                ("cli.default-output-mode", "histogram"),
+                ("cli.supported-output-modes", histogram::MODE),
+                ("cli.default-output-mode", histogram::MODE),
                 ("cli.clear-screen-before", "true"),
             ] {
                 rendered.annotate(key, value);
@@ -106,7 +108,8 @@ impl Histograms {
                 text,
                 fields,
                 keys,
-                counts: Counts::default(),
+                form: Form::default(),
+                counts: Arc::default(),
             });
             context.streams.push(Stream::new(rendered));
         }
@@ -128,6 +131,11 @@ fn role_of(source: &DataSource, id: FieldId) -> Option<&str> {
     })
 }
 
+fn metric_name(field: &Field) -> String {
+    let said = field.annotation("metrics.name").filter(|name| !name.is_empty());
+    said.unwrap_or(field.full_name()).to_owned()
+}
+
 /// The slots in the bytes of an array.
 fn slots(kind: Kind, bytes: &[u8]) -> Vec<u64> {
     match kind {
@@ -143,45 +151,6 @@ fn slots(kind: Kind, bytes: &[u8]) -> Vec<u64> {
             numbers.iter().map(|number| u64::from_ne_bytes(*number)).collect()
         }
     }
-}
-
-/// The intervals between bounds that double; slot `i` counts up to 2^i.
-fn intervals(slots: &[u64]) -> Vec<Interval> {
-    let bound = |slot: usize| {
-        u32::try_from(slot)
-            .ok()
-            .and_then(|slot| 1_u64.checked_shl(slot))
-            .unwrap_or(u64::MAX)
-    };
-    slots
-        .iter()
-        .enumerate()
-        .map(|(slot, count)| Interval {
-            start: slot.checked_sub(1).map_or(0, bound),
-            end: bound(slot),
-            count: *count,
-        })
-        .collect()
-}
-
-fn text(fields: &[(String, String)], counts: &Counts) -> String {
-    let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut text = String::new();
-    for (index, (name, unit)) in fields.iter().enumerate() {
-        let mut of_field = counts
-            .range((index, Vec::new())..)
-            .take_while(|((field, _), _)| *field == index)
-            .peekable();
-        if of_field.peek().is_some() {
-            text.push_str(name);
-            text.push('\n');
-        }
-        for (_, slots) in of_field {
-            histogram::append(unit, &intervals(slots), &mut text);
-            text.push('\n');
-        }
-    }
-    text
 }
 
 impl Instance for Histograms {
@@ -205,7 +174,7 @@ impl Instance for Histograms {
         }]
     }
 
-    fn configure(&mut self, values: &ParamValues, _context: &mut Context) -> Result<()> {
+    fn configure(&mut self, values: &ParamValues, context: &mut Context) -> Result<()> {
         let text = values
             .get(&format!("{PARAM_PREFIX}{INTERVAL}"))
             .unwrap_or(DEFAULT_INTERVAL);
@@ -218,6 +187,14 @@ impl Instance for Histograms {
             )));
         }
         self.interval = interval;
+        let modes = Modes::parse(values.get(OUTPUT).unwrap_or_default())?;
+        for source in &mut self.sources {
+            source.form = match modes.asked(&context.streams[source.rendered].source) {
+                Some("json") => Form::Json,
+                Some("jsonpretty") => Form::JsonPretty,
+                _ => Form::Text,
+            };
+        }
         Ok(())
     }
 
@@ -233,13 +210,13 @@ impl Instance for Histograms {
         for source in &self.sources {
             let stream = &mut context.streams[source.stream];
             let (counts, losses) = (Arc::clone(&source.counts), Arc::clone(&stream.losses));
-            let fields: Vec<Accessor> = source.fields.iter().map(|field| field.slots).collect();
+            let fields: Vec<Accessor> = source.fields.iter().map(|(_, slots)| *slots).collect();
             let keys = source.keys.clone();
             stream
                 .pipeline
                 .subscribe(priority::subscription::METRICS, move |element| {
                     let mut key = Vec::new();
-                    for accessor in &keys {
+                    for Key { accessor, .. } in &keys {
                         let bytes = accessor.bytes(element);
                         key.extend_from_slice(&bytes.len().to_ne_bytes());
                         key.extend_from_slice(bytes);
@@ -252,8 +229,11 @@ impl Instance for Histograms {
                             losses.add(LossPlace::Failed, 1);
                             continue;
                         }
-                        let known = counts.entry(key).or_insert_with(|| vec![0; new.len()]);
-                        for (known, new) in known.iter_mut().zip(new) {
+                        let known = counts.entry(key).or_insert_with(|| Counted {
+                            attributes: render::attributes(&keys, element),
+                            slots: vec![0; new.len()],
+                        });
+                        for (known, new) in known.slots.iter_mut().zip(new) {
                             *known = known.saturating_add(new);
                         }
                     }
@@ -266,14 +246,11 @@ impl Instance for Histograms {
     fn start(&mut self, context: &mut Context) -> Result<()> {
         for source in &self.sources {
             let stream = &mut context.streams[source.rendered];
-            let fields = &source.fields;
             let work = Work {
                 field: stream.source.accessor(source.text),
                 emitter: stream.emitter(),
-                names: fields
-                    .iter()
-                    .map(|field| (field.name.clone(), field.unit.clone()))
-                    .collect(),
+                fields: source.fields.iter().map(|(field, _)| field.clone()).collect(),
+                form: source.form,
                 counts: Arc::clone(&source.counts),
                 last: String::new(),
             };
@@ -300,15 +277,21 @@ struct Printer {
 struct Work {
     emitter: Emitter,
     field: Accessor,
-    names: Vec<(String, String)>,
-    counts: Counts,
+    fields: Vec<Measured>,
+    form: Form,
+    counts: Arc<Mutex<Counts>>,
     /// What was emitted last.
     last: String,
 }
 
 impl Work {
+    fn text(&self) -> String {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.form.render(&self.fields, &counts)
+    }
+
     fn emit(&mut self) {
-        let text = text(&self.names, &self.counts);
+        let text = self.text();
         let mut element = self.emitter.element();
         self.field
             .write(&mut element, |out| out.extend_from_slice(text.as_bytes()));
@@ -321,7 +304,7 @@ impl Work {
 
     /// What was counted since the last time must not be missing.
     fn finish(&mut self) {
-        if text(&self.names, &self.counts) != self.last {
+        if self.text() != self.last {
             self.emit();
         }
     }
