@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- benches/recordings/trace_open.igrec benches/recordings/trace_exec.igrec
 : "${FEW:=1}" "${MANY:=32000}"
 
-bench=${BENCH:-$(CARGO_PROFILE_BENCH_DEBUG=1 CARGO_PROFILE_BENCH_STRIP=none cargo bench --bench pipeline --no-run --message-format=json |
+# As a release, so that nothing but the bench is compiled anew, but with the names of functions, for who wants to see them.
+bench=${BENCH:-$(cargo rustc --release --bench pipeline --message-format=json -- -C strip=none |
     sed -n 's/.*"executable":"\([^"]*pipeline-[^"]*\)".*/\1/p')}
 
 # Prints how many events a run had, and how many instructions it took.

@@ -25,12 +25,13 @@ as_root() {
 # Building: a C compiler, and autotools for the libraries that libbpf is linked with.
 packages="gcc:gcc libc6-dev make:make pkg-config:pkg-config autoconf:autoconf automake:automake autopoint:autopoint
     libtool:libtoolize flex:flex bison:bison gawk:gawk gettext:gettext ca-certificates curl:curl"
-# Testing: docker, a registry, tools that read what we write, libbpf for the program that is measured against.
+# Testing: docker, a registry, tools that read what we write, libbpf for the program that is measured against, what counts
+# instructions, a C++ compiler for libFuzzer.
 if [ "${1:-all}" != build ]; then
     packages="$packages docker.io:dockerd docker-registry:docker-registry skopeo:skopeo busybox-static iproute2:ip
         openssl:openssl procps:pgrep xz-utils:xz gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc libc6-dev-arm64-cross qemu-system-arm:qemu-system-aarch64
         util-linux:unshare python3:python3 qemu-system-x86:qemu-system-x86_64 binutils:strip bpftool:bpftool libbpf-dev libelf-dev zlib1g-dev tmux:tmux
-        golang-go:go chromium:chromium"
+        golang-go:go valgrind:valgrind g++:c++ chromium:chromium"
 fi
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin

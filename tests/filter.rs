@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::process::{Command, Stdio};
+
 use common::Ig;
 use common::docker::{Container, Waiting};
 use inspektor_gadget::gadget::Gadget;
@@ -102,11 +104,89 @@ fn terms_are_decided_as_early_as_they_can_be() {
         ),
         [TermPlace::Raw, TermPlace::Enriched]
     );
-    // The gadget's own code may change any field.
+    // The gadget's own code writes what it says. A program that is executed changes the name of its process.
     assert_eq!(
-        places("trace_exec", "proc.comm==cat,proc.pid==7", &[]),
-        [TermPlace::Enriched, TermPlace::Enriched]
+        places(
+            "trace_exec",
+            "proc.comm==cat,proc.pid==7,args~x,runtime.containerName==web",
+            &[]
+        ),
+        [
+            TermPlace::Raw,
+            kernel("pid"),
+            TermPlace::Enriched,
+            kernel("containername")
+        ]
     );
+    assert_eq!(
+        places("trace_mount", "proc.comm==mount,dest==/mnt,call~MS_BIND", &[]),
+        [kernel("comm"), TermPlace::Raw, TermPlace::Enriched]
+    );
+}
+
+/// A recording of a gadget with code, of some programs that were executed.
+fn recorded_programs(ig: &Ig) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("recording");
+    let live = ig.start(&format!("run trace_exec --host -o json --record {}", path.display()));
+    for word in ["one", "two", "three"] {
+        let status = Command::new("echo").arg(word).stdout(Stdio::null()).status().unwrap();
+        assert!(status.success());
+        assert!(Command::new("true").arg(word).status().unwrap().success());
+    }
+    live.wait_event("the last program", |event| event["args"] == "true\u{a0}three");
+    live.stop().ok();
+    dir
+}
+
+#[test]
+fn what_the_code_of_a_gadget_declares_changes_the_place_and_not_the_result() {
+    let Some(ig) = Ig::new() else { return };
+    let dir = recorded_programs(&ig);
+    let replay = |options: &str| {
+        let path = dir.path().join("recording");
+        ig.line(&format!("replay {} -o json {options}", path.display()))
+            .ok()
+            .stdout
+    };
+    for filter in [
+        "proc.comm==echo",
+        "proc.comm!=echo,error_raw==0",
+        "args~e$",
+        "loginuid>=0,args!~two",
+    ] {
+        let early = replay(&format!("--filter {filter}"));
+        let late = replay(&format!(
+            r"--filter {filter} --annotate exec:wasm.writes=args\,proc\,error_raw\,loginuid"
+        ));
+        assert_eq!(early, late, "{filter}");
+        assert!(early.contains("three"), "{filter}: {early}");
+    }
+}
+
+#[test]
+fn a_write_that_is_not_declared_is_refused_and_counted() {
+    let Some(ig) = Ig::new() else { return };
+    let dir = recorded_programs(&ig);
+    let replay = |declared: &str| {
+        let path = dir.path().join("recording");
+        ig.line(&format!(
+            "replay {} -o json --annotate exec:wasm.writes={declared}",
+            path.display()
+        ))
+    };
+    let ran = replay("cwd");
+    let events = ran.stdout.lines().count();
+    assert!(events > 1);
+    ran.fails_with(&[
+        "wasm: fieldSet: writing field ",
+        &format!(
+            "stopping operators: stopping operator \"wasm\": the module was refused {events} times, first: writing field \"args\" of \
+             data source \"exec\", which is not declared"
+        ),
+        "hint: name all fields that it writes in annotation wasm.writes",
+    ]);
+    replay("arg").fails_with(&["annotation wasm.writes of datasource exec: field \"arg\" not found"]);
 }
 
 /// What the kernel does not send does not count as an event.

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use inspektor_gadget::data::{DataSource, Field, Flags, Kind, SourceType};
+use inspektor_gadget::data::{CODE_WRITES, DataSource, Field, Flags, Kind, SourceType};
 use inspektor_gadget::gadget::Gadget;
 use inspektor_gadget::image::{Catalogue, PullPolicy, ResolveOptions, Resolver, StoreChoice};
 use inspektor_gadget::metadata::params::{Param, TypeHint};
@@ -135,7 +135,10 @@ fn sources_json(gadget: &Gadget) -> Value {
         set(&mut object, "name", source.name());
         set(&mut object, "type", kind);
         object.insert("exposed".to_owned(), json!(source.is_referenced()));
-        object.insert("annotations".to_owned(), json!(source.annotations()));
+        let mut annotations = source.annotations().clone();
+        // Ours, for gadgets with code.
+        annotations.remove(CODE_WRITES);
+        object.insert("annotations".to_owned(), json!(annotations));
         set(&mut object, "fields", fields);
         Value::Object(object)
     });

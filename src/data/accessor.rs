@@ -61,10 +61,20 @@ impl Accessor {
     #[inline]
     pub fn bits(&self, element: &Element) -> u64 {
         // What most numbers are.
-        if let (Place::Fixed { offset, len: 4 }, Kind::One(Scalar::Uint32)) = (self.place, self.kind)
-            && let [a, b, c, d] = *element.fixed(offset, 4)
-        {
-            return u64::from(u32::from_ne_bytes([a, b, c, d]));
+        if let Place::Fixed { offset, len } = self.place {
+            match (len, self.kind) {
+                (4, Kind::One(Scalar::Uint32)) => {
+                    if let [a, b, c, d] = *element.fixed(offset, 4) {
+                        return u64::from(u32::from_ne_bytes([a, b, c, d]));
+                    }
+                }
+                (8, _) => {
+                    if let [a, b, c, d, e, f, g, h] = *element.fixed(offset, 8) {
+                        return u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+                    }
+                }
+                _ => {}
+            }
         }
         self.bits_of_any(element)
     }

@@ -16,7 +16,9 @@
 //! ```
 
 mod accessor;
+mod array;
 mod code;
+mod code_writes;
 mod element;
 mod emitter;
 mod field;
@@ -38,7 +40,9 @@ mod tests;
 mod values;
 
 pub use accessor::{Accessor, Text, Typed, Value};
+pub use array::resize;
 pub use code::{Code, CodeSubscription, CodeView};
+pub use code_writes::{CODE_WRITES, CodeWrites};
 pub use element::{Element, Layout};
 pub use emitter::{Emitter, SharedPipeline};
 pub use field::{Annotations, Field, FieldId, FieldSettings, Flags, NewField, Settings, StaticField};

@@ -221,6 +221,17 @@ impl DataSource {
         self.fields().filter(move |(_, field)| field.has_tag(tag))
     }
 
+    /// Whether two fields have bytes of a record in common.
+    pub fn share_bytes(&self, one: FieldId, other: FieldId) -> bool {
+        let (one, other) = (self.get(one), self.get(other));
+        let is_static = |field: &Field| field.flags.has(Flags::STATIC_MEMBER);
+        is_static(one)
+            && is_static(other)
+            && one.payload == other.payload
+            && one.offset < other.offset + other.size
+            && other.offset < one.offset + one.size
+    }
+
     /// Untyped access to the value of `id`.
     pub fn accessor(&self, id: FieldId) -> Accessor {
         let field = self.get(id);

@@ -105,6 +105,17 @@ fn d7_discarding_an_element_of_an_array_keeps_the_others() {
 }
 
 #[test]
+fn d8_an_array_only_shrinks() {
+    let mut elements = vec![Element::default(); 3];
+    let error = resize(&mut elements, 5).unwrap_err();
+    assert_eq!(error.to_string(), "resizing to a larger size is not supported");
+    assert_eq!(elements.len(), 3);
+    resize(&mut elements, 3).unwrap();
+    resize(&mut elements, 1).unwrap();
+    assert_eq!(elements.len(), 1);
+}
+
+#[test]
 fn d9_a_large_unsigned_saturates_as_signed() {
     let mut ds = source();
     let id = ds.add_field(NewField::new("n", Scalar::Uint64)).unwrap();

@@ -47,10 +47,10 @@ use crate::operators::cgroup::Cgroups;
 use crate::operators::env::Environment;
 use crate::operators::filter::{Filter, KernelSide};
 use crate::operators::formatters::Formatters;
-use crate::operators::histograms::Histograms;
 use crate::operators::include_self::OwnEvents;
 use crate::operators::limiter::Limiter;
 use crate::operators::local_manager::{self, ContainerNeeds, ContainerSource, LocalManager};
+use crate::operators::metrics::Metrics;
 use crate::operators::process::Processes;
 use crate::operators::sort::Sort;
 use crate::operators::uidgid::UidGidResolver;
@@ -208,9 +208,9 @@ impl<'i> GadgetBuilder<'i> {
             config: Arc::clone(&config),
             ..Context::default()
         };
-        let (own_pid, rewrites_records) = match &self.origin {
-            Origin::Image(_) => (own_pid(&host_files), about.code.is_some()),
-            Origin::Recording(recording) => (recording.head().host.own_pid, about.code.is_some()),
+        let own_pid = match &self.origin {
+            Origin::Image(_) => own_pid(&host_files),
+            Origin::Recording(recording) => recording.head().host.own_pid,
         };
         let (object, player, containers) = match self.origin {
             Origin::Image(image) => {
@@ -278,13 +278,18 @@ impl<'i> GadgetBuilder<'i> {
         instances.extend(sort.map(|instance| Box::new(instance) as Box<dyn Instance>));
         let limiter = Limiter::instantiate(&mut context);
         instances.extend(limiter.map(|instance| Box::new(instance) as Box<dyn Instance>));
-        let histograms = Histograms::instantiate(&mut context)?;
-        instances.extend(histograms.map(|instance| Box::new(instance) as Box<dyn Instance>));
+        let metrics = Metrics::instantiate(&mut context)?;
+        instances.extend(metrics.map(|instance| Box::new(instance) as Box<dyn Instance>));
         // Last, because whatever data source there is then can be filtered.
+        let mut attached_to: Vec<String> = object.iter().flat_map(EbpfObject::attached_to).collect();
+        if guest.as_ref().is_some_and(Guest::changes_config) {
+            // Where to is the guest's to say, later.
+            attached_to.push("*".to_owned());
+        }
         let kernel = KernelSide {
             filters_mntns,
-            attached_to: object.iter().flat_map(EbpfObject::attached_to).collect(),
-            rewrites_records,
+            attached_to,
+            has_code: guest.as_ref().is_some_and(Guest::sees_packets),
         };
         instances.push(Box::new(Filter::instantiate(&mut context, kernel)));
         instances.push(Box::new(OwnEvents));

@@ -3,7 +3,7 @@
 //! What is cut off is counted as such. A data source that is not named has no limit.
 
 use super::{Context, Explanation, Instance, OperatorNote, priority};
-use crate::data::{Flow, LossPlace, SourceType};
+use crate::data::{Flow, LossPlace, SourceType, resize};
 use crate::metadata::params::typed::{PerDataSource, go_quote};
 use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
@@ -118,7 +118,7 @@ impl Instance for Limiter {
                 .subscribe_array(priority::subscription::LIMITER, move |elements| {
                     if elements.len() > limit {
                         losses.add(LossPlace::Limiter, (elements.len() - limit) as u64);
-                        elements.truncate(limit);
+                        resize(elements, limit)?;
                     }
                     Ok(Flow::Continue)
                 });
@@ -201,6 +201,44 @@ mod tests {
         assert_eq!(left("a:1"), [(1, 4), (5, 0)], "what is not named has no limit");
         assert_eq!(left("a:-1,b:3"), [(5, 0), (3, 2)]);
         assert_eq!(left("nosuch:1"), [(5, 0), (5, 0)]);
+    }
+
+    /// The rows of the data specification that are about order and number.
+    #[test]
+    fn what_comes_first_in_order_is_kept() {
+        let mut source = DataSource::new("rows", SourceType::Array, None);
+        let a = source.add_field(NewField::new("a", Scalar::Uint32)).unwrap();
+        let b = source.add_field(NewField::new("b", Scalar::String)).unwrap();
+        let (a, b) = (source.accessor(a), source.accessor(b));
+        let mut context = Context {
+            streams: vec![Stream::new(source)],
+            ..Context::default()
+        };
+        let mut sort = crate::operators::sort::Sort::instantiate(&mut context).unwrap();
+        let mut values = ParamValues::new();
+        values.set("operator.sort.sort", "a");
+        sort.configure(&values, &mut context).unwrap();
+        let mut limiter = limiter(&mut context, "2").unwrap();
+        // Whoever prepares first: the order is that of priorities.
+        limiter.prepare(&mut context).unwrap();
+        sort.prepare(&mut context).unwrap();
+        let mut emitter = context.streams[0].emitter();
+        let mut elements: Vec<Element> = [(2, "x"), (1, "x"), (2, "y"), (1, "y")]
+            .into_iter()
+            .map(|(number, text)| {
+                let mut element = emitter.element();
+                a.set_bits(&mut element, number);
+                b.set(&mut element, text.as_bytes()).unwrap();
+                element
+            })
+            .collect();
+        emitter.emit_array(&mut elements).unwrap();
+        let left: Vec<_> = elements
+            .iter()
+            .map(|element| (a.bits(element), b.text(element)))
+            .collect();
+        assert_eq!(left, [(1, &b"x"[..]), (1, &b"y"[..])]);
+        assert!(error("-10").ends_with("invalid value of max-entries for data source \"processes\": -10"));
     }
 
     #[test]

@@ -76,8 +76,17 @@ impl Names {
 
     #[inline]
     fn get(&self, id: u32) -> Option<&str> {
-        let at = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
-        self.entries.get(at).map(|entry| &*entry.name)
+        self.at(self.find(id)?)
+    }
+
+    /// Where the name of an id is.
+    fn find(&self, id: u32) -> Option<usize> {
+        self.entries.binary_search_by_key(&id, |entry| entry.id).ok()
+    }
+
+    #[inline]
+    fn at(&self, place: usize) -> Option<&str> {
+        self.entries.get(place).map(|entry| &*entry.name)
     }
 
     fn from_pairs(pairs: Vec<(u32, String)>) -> Self {
@@ -352,6 +361,8 @@ struct Resolver {
     source: NameSource,
     names: Arc<Names>,
     refreshed: i64,
+    /// Which id was looked up last, and where its name is in `names`: most events have the ids of those before.
+    last: Option<(u32, usize)>,
 }
 
 impl Resolver {
@@ -362,6 +373,7 @@ impl Resolver {
             source: NameSource::File(file),
             names,
             refreshed: i64::MIN,
+            last: None,
         }
     }
 
@@ -374,6 +386,7 @@ impl Resolver {
                 source: NameSource::Recorded(recorded.clone(), recorded.version()),
                 names: recorded.table(what).unwrap_or_default(),
                 refreshed: i64::MIN,
+                last: None,
             },
         }
     }
@@ -385,22 +398,31 @@ impl Resolver {
                 self.refreshed = now;
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 self.names = Arc::clone(file.refresh(now, age));
+                self.last = None;
             }
             NameSource::Recorded(recorded, version) if recorded.version() != *version => {
                 *version = recorded.version();
                 self.names = recorded.table(self.what).unwrap_or_default();
+                self.last = None;
             }
             _ => {}
         }
     }
 
+    fn look_up(&mut self, id: u32, now: i64) -> Option<usize> {
+        self.names.find(id).or_else(|| {
+            self.refresh(now, FRESH_UNKNOWN);
+            self.names.find(id)
+        })
+    }
+
     #[inline]
     fn append(&mut self, id: u32, now: i64, out: &mut Vec<u8>) {
         self.refresh(now, FRESH);
-        if self.names.get(id).is_none() {
-            self.refresh(now, FRESH_UNKNOWN);
-        }
-        match self.names.get(id) {
+        let known = self.last.filter(|(last, _)| *last == id).map(|(_, place)| place);
+        let place = known.or_else(|| self.look_up(id, now));
+        self.last = place.map(|place| (id, place));
+        match place.and_then(|place| self.names.at(place)) {
             Some(name) => out.extend_from_slice(name.as_bytes()),
             None => {
                 out.extend_from_slice(self.what.prefix());

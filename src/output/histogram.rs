@@ -11,7 +11,7 @@ use crate::data::{Accessor, DataSource, Element, FieldId, Kind, Scalar};
 /// The output mode that shows histograms as text.
 pub const MODE: &str = "histogram";
 
-/// The modes in which histograms are JSON with bounds and units.
+/// The modes in which what is summed up is JSON with units and bounds.
 pub const JSON_MODES: [&str; 2] = ["json", "jsonpretty"];
 
 /// Fields of these types are the counts of a histogram.

@@ -308,18 +308,44 @@ pub(super) fn append_string(bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
 
 /// Appends what stands between the quotes of a JSON string.
 #[inline]
-fn append_characters(mut bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
+fn append_characters(bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
     if bytes.is_empty() {
         return;
     }
+    // Nearly all texts are plain, and most are short.
+    let rest = append_plain(bytes, out);
+    match rest.first() {
+        None => {}
+        Some(0) if until_nul => {}
+        Some(_) => append_special(rest, until_nul, out),
+    }
+}
+
+/// Appends what needs no escaping at the front of `bytes`, and returns the rest.
+#[inline]
+fn append_plain<'a>(bytes: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+    const BLOCK: usize = 16;
+    let (plain, rest) = bytes.split_at(scan::plain_prefix(bytes));
+    // As the texts of plans.
+    match bytes.first_chunk::<BLOCK>() {
+        Some(block) if plain.len() <= BLOCK => {
+            let end = out.len() + plain.len();
+            out.extend_from_slice(block);
+            out.truncate(end);
+        }
+        _ => out.extend_from_slice(plain),
+    }
+    rest
+}
+
+/// Appends `bytes`, of which the first character is not plain.
+#[inline(never)]
+fn append_special(mut bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
     loop {
-        let plain = scan::plain_prefix(bytes);
-        let (head, rest) = bytes.split_at(plain);
-        out.extend_from_slice(head);
-        match rest.first() {
+        match bytes.first() {
             None => break,
             Some(0) if until_nul => break,
-            Some(_) => bytes = append_escaped(rest, out),
+            Some(_) => bytes = append_plain(append_escaped(bytes, out), out),
         }
     }
 }

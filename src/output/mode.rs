@@ -58,9 +58,9 @@ pub fn supported(source: &DataSource) -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether the only thing in `source` is what all histograms of another data source look like. Such a source declares no mode but
+/// Whether the only thing in `source` is what all sums of another data source look like. Such a source declares no mode but
 /// [`histogram::MODE`]; those of [`histogram::JSON_MODES`] are there besides.
-pub fn is_rendered_histogram(source: &DataSource) -> bool {
+pub fn is_rendered(source: &DataSource) -> bool {
     source.annotation("metrics.print") == Some("true") && supported(source).contains(histogram::MODE)
 }
 
@@ -154,7 +154,7 @@ impl<'a> Modes<'a> {
                     Ok(Mode::named(mode))
                 } else if mode == CSV {
                     Ok(Mode::Csv)
-                } else if histogram::JSON_MODES.contains(&mode) && is_rendered_histogram(source) {
+                } else if histogram::JSON_MODES.contains(&mode) && is_rendered(source) {
                     Ok(Mode::Text(mode.to_owned()))
                 } else if let Some(form) = profile::Form::parse(mode).filter(|_| profile::is_profile(source)) {
                     Ok(Mode::Profile(form))
@@ -176,7 +176,7 @@ impl<'a> Modes<'a> {
         if !supported.contains(CSV) {
             names.push(CSV);
         }
-        if is_rendered_histogram(source) {
+        if is_rendered(source) {
             names.extend(histogram::JSON_MODES);
         }
         if profile::is_profile(source) {

@@ -40,13 +40,12 @@ fn is_plain(byte: u8) -> bool {
 /// spreads to those above it only.
 #[inline]
 fn special(word: u64) -> u64 {
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    let is_quote = quote.wrapping_sub(ONES) & !quote;
-    let is_backslash = backslash.wrapping_sub(ONES) & !backslash;
-    let high_or_delete = word | word.wrapping_add(ONES);
-    (control | is_quote | is_backslash | high_or_delete) & HIGH
+    // Bytes above U+007F, which the word itself marks, need not be right in the others.
+    let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
+    let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
+    let control = word.wrapping_sub(ONES * 0x20);
+    let delete = word.wrapping_add(ONES);
+    (word | control | quote | backslash | delete) & HIGH
 }
 
 /// The first character of `bytes` and its length in bytes; `None` and 1 when the first byte begins no valid character. `bytes`

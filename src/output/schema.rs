@@ -55,8 +55,8 @@ pub fn schema(sources: &[&DataSource], options: Options) -> Value {
 
 /// One line of one data source.
 fn line(source: &DataSource) -> Map<String, Value> {
-    if mode::is_rendered_histogram(source) {
-        return histograms(source);
+    if mode::is_rendered(source) {
+        return metrics(source);
     }
     let nodes = tree::tree(source, |a, b| a.as_bytes().cmp(b.as_bytes()));
     let mut event = fields(&nodes);
@@ -72,25 +72,29 @@ fn line(source: &DataSource) -> Map<String, Value> {
     line
 }
 
-/// All histograms of a data source, as they are printed in its place.
-fn histograms(source: &DataSource) -> Map<String, Value> {
-    let closed = |properties: Value| {
-        let required: Vec<&String> = properties.as_object().into_iter().flat_map(Map::keys).collect();
-        json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
+/// All sums of a data source, as they are printed in its place.
+fn metrics(source: &DataSource) -> Map<String, Value> {
+    let sum = |more: Value| {
+        let mut properties = object([
+            ("name", json!({"type": "string"})),
+            ("unit", json!({"type": "string"})),
+            (
+                "attributes",
+                json!({"type": "object", "description": "What tells sums of one name apart"}),
+            ),
+        ]);
+        properties.extend(more.as_object().cloned().unwrap_or_default());
+        closed(properties)
     };
+    let bound = json!({"type": ["number", "null"]});
     let count = || Value::from(number(Scalar::Uint64));
-    let bucket = closed(json!({"start": count(), "end": count(), "count": count()}));
-    let histogram = closed(json!({
-        "name": {"type": "string"},
-        "unit": {"type": "string", "description": "The unit of the bounds"},
-        "attributes": {"type": "object", "description": "What tells histograms of one name apart"},
-        "count": count(),
-        "buckets": {"type": "array", "items": bucket},
-    }));
+    let bucket = closed(object([("start", bound.clone()), ("end", bound), ("count", count())]));
+    let histogram = json!({"count": count(), "buckets": {"type": "array", "items": bucket}});
+    let value = json!({"value": {"type": ["number", "null"]}});
     object([
         ("title", source.name().into()),
         ("type", "array".into()),
-        ("items", histogram),
+        ("items", json!({"anyOf": [sum(histogram), sum(value)]})),
     ])
 }
 
@@ -100,6 +104,10 @@ fn fields(nodes: &[Node<'_>]) -> Map<String, Value> {
         .iter()
         .map(|node| (node.field.name().to_owned(), field(node).into()))
         .collect();
+    closed(properties)
+}
+
+fn closed(properties: Map<String, Value>) -> Map<String, Value> {
     // Two fields may have one name; one that is asked for twice would make the schema invalid.
     let required: Vec<&String> = properties.keys().collect();
     object([

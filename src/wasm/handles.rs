@@ -3,7 +3,7 @@
 //! A number is not used again soon, is never 0, and fits in 16 bits, because element handles of arrays carry the array's handle in
 //! their lower half.
 
-use crate::data::{Accessor, Element};
+use crate::data::{Accessor, Element, FieldId};
 
 use super::limits::HANDLES;
 use super::maps::GuestMap;
@@ -21,8 +21,8 @@ const LAST_INDEX: u32 = 0x7fff;
 pub(super) enum Object {
     /// A data source, by its position.
     Source(usize),
-    /// A field of the data source at a position.
-    Field(usize, Accessor, crate::data::FieldId),
+    /// A field.
+    Field(FieldOf),
     /// A packet of a single data source.
     Single(usize, Element),
     /// A packet of an array data source.
@@ -33,6 +33,17 @@ pub(super) enum Object {
     Map(GuestMap),
     /// A reader of per-CPU buffers.
     Reader(Box<PerfReader>),
+}
+
+/// A field as a guest has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FieldOf {
+    /// The position of its data source.
+    pub(super) source: usize,
+    pub(super) id: FieldId,
+    pub(super) accessor: Accessor,
+    /// Whether the guest may write it.
+    pub(super) writable: bool,
 }
 
 impl Object {

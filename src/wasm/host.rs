@@ -7,11 +7,12 @@ use std::sync::Arc;
 use libbpf_rs::MapHandle;
 use wasmer::{AsStoreMut, AsStoreRef, FunctionEnv, FunctionEnvMut, Memory, MemoryView, StoreMut, TypedFunction};
 
-use super::handles::{Handles, Object};
+use super::handles::{FieldOf, Handles, Object};
 use super::limits::{KEPT_BYTES, TimeLimits, WARNINGS};
 use super::lines::Lines;
 use super::memory::{self, BufPtr};
 use super::profile::Profile;
+use super::undeclared::Undeclared;
 use super::watchdog::Turnstile;
 use crate::data::RawError;
 use crate::metadata::config::Config;
@@ -52,6 +53,7 @@ pub(super) struct Host {
     pub(super) lent_growth: usize,
     /// The fields that the guest has looked up.
     pub(super) reads: Vec<(usize, crate::data::FieldId)>,
+    pub(super) undeclared: Undeclared,
     warnings: HashMap<&'static str, u32>,
 }
 
@@ -79,6 +81,7 @@ impl Host {
             profile: None,
             lent_growth: 0,
             reads: Vec::new(),
+            undeclared: Undeclared::default(),
             warnings: HashMap::new(),
         }
     }
@@ -126,6 +129,34 @@ impl Host {
         if self.reads.len() < MOST {
             self.reads.push((source, field));
         }
+    }
+
+    /// Notes that the guest wants to write a field though the metadata says that it does not.
+    pub(super) fn refuse_write(&mut self, field: &FieldOf) -> Refusal {
+        let what = match self.lines.get(field.source) {
+            Ok(line) => format!(
+                "writing field {:?} of data source {:?}, which is not declared",
+                line.source.get(field.id).full_name(),
+                line.source.name()
+            ),
+            Err(refusal) => refusal.to_string(),
+        };
+        self.undeclared.refuse(&what);
+        what.into()
+    }
+
+    /// Whether the guest may make elements of a data source.
+    pub(super) fn may_make_elements(&mut self, source: usize) -> Answer<()> {
+        let description = &self.lines.get(source)?.source;
+        if self.undeclared.may_make_elements(source, description) {
+            return Ok(());
+        }
+        let what = format!(
+            "making elements of data source {:?}, of which it is declared what the module writes",
+            description.name()
+        );
+        self.undeclared.refuse(&what);
+        Err(what.into())
     }
 
     /// Gives `object` a number.

@@ -28,6 +28,7 @@ mod syscalls;
 #[cfg(test)]
 mod tests;
 mod trap;
+mod undeclared;
 mod wasi;
 mod watchdog;
 

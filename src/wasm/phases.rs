@@ -47,6 +47,8 @@ pub struct Guest {
     comes_later: bool,
     /// Whether it takes part in packets at all.
     sees_packets: bool,
+    /// Whether it can change the gadget's configuration.
+    changes_config: bool,
     started: bool,
     // Ends when nobody enters any more.
     _watchdog: Watchdog,
@@ -80,9 +82,9 @@ impl Guest {
         const INSTANTIATING: &str = "instantiating wasm";
         let engine = engine::engine();
         let module = engine::load(&engine, wasm, options.cache.as_deref()).context(INSTANTIATING)?;
-        let imports_packets = module
-            .imports()
-            .any(|import| matches!(import.name(), "dataSourceSubscribe" | "dataSourceEmitAndRelease"));
+        let imports = |names: &[&str]| module.imports().any(|import| names.contains(&import.name()));
+        let sees_packets = imports(&["dataSourceSubscribe", "dataSourceEmitAndRelease"]);
+        let changes_config = imports(&["setConfig"]);
         let mut store = Store::new(engine);
         let watchdog = Watchdog::start(store.interrupter())?;
         let mut host = Host::new(watchdog.turnstile(), options.limits, context.stop.clone());
@@ -113,7 +115,8 @@ impl Guest {
         let later = ["gadgetPreStart", "gadgetStart", "gadgetStop", "gadgetPostStop"];
         let mut guest = Self {
             comes_later: later.iter().any(|name| instance.exports.get_function(name).is_ok()),
-            sees_packets: imports_packets,
+            sees_packets,
+            changes_config,
             shared: Shared::new(live),
             instance,
             params: Vec::new(),
@@ -165,6 +168,16 @@ impl Guest {
                 "unsupported gadget API version: {version}, expected: {API_VERSION}"
             ))),
         }
+    }
+
+    /// Whether it takes part in packets at all.
+    pub fn sees_packets(&self) -> bool {
+        self.sees_packets
+    }
+
+    /// Whether it can change the gadget's configuration.
+    pub fn changes_config(&self) -> bool {
+        self.changes_config
     }
 
     /// The guest's parameters, with their prefix.
@@ -250,7 +263,9 @@ impl Guest {
         if host.failures > 1 {
             tracing::warn!("wasm: {} calls of dataSourceCallback failed", host.failures);
         }
-        result.context("stopping operator \"wasm\"")
+        result
+            .and(host.undeclared.result())
+            .context("stopping operator \"wasm\"")
     }
 
     /// Where the guest's time went, if that was to be measured.

@@ -34,5 +34,11 @@ fn a_container_runs_out_of_memory() {
     assert_eq!(event["fprocess"]["mntns_id"], event["tmntns_id"]);
     assert_eq!(event["pages"], (6 << 20) / 4096);
     let id = event["runtime"]["containerId"].as_str().unwrap().to_owned();
-    assert_only_of(&Container { name, id }, &live.stop().ok().stdout);
+    let ran = live.stop().ok();
+    assert_only_of(&Container { name, id }, &ran.stdout);
+    assert!(
+        !ran.stderr.contains("multiple fields"),
+        "whose container it is, is clear: {}",
+        ran.stderr
+    );
 }

@@ -5,7 +5,8 @@
 //! term is asked in user space all the same; the kernel only spares it the events.
 
 use super::term::Term;
-use crate::data::{DataSource, FieldId, SourceType};
+use crate::Result;
+use crate::data::{CodeWrites, DataSource, FieldId, SourceType};
 use crate::metadata::params::{Param, ParamValues};
 use crate::operators::Stream;
 use crate::operators::local_manager;
@@ -17,8 +18,18 @@ pub struct KernelSide {
     pub filters_mntns: bool,
     /// Where its programs are attached: sections and targets.
     pub attached_to: Vec<String>,
-    /// Whether records are rewritten by a part of the gadget before the operators see them.
-    pub rewrites_records: bool,
+    /// Whether code of the gadget's own takes part in packets.
+    pub has_code: bool,
+}
+
+impl KernelSide {
+    /// Which fields of `source` the gadget's own code writes.
+    pub(super) fn writes(&self, source: &DataSource) -> Result<CodeWrites> {
+        match self.has_code {
+            true => CodeWrites::checked(source),
+            false => Ok(CodeWrites::NOTHING),
+        }
+    }
 }
 
 /// Parameters of the object that every gadget with process filters has.
@@ -93,11 +104,12 @@ pub(super) fn push_down(
 ) -> Option<String> {
     let [stream] = streams else { return None };
     let source = &stream.source;
-    if source.source_type() != SourceType::Single || kernel.rewrites_records {
+    let writes = kernel.writes(source).ok()?;
+    if source.source_type() != SourceType::Single || writes.may_change(source, term.field) {
         return None;
     }
     let (name, value) =
-        container_name(term, kernel, source, values).or_else(|| process(term, kernel, source, params))?;
+        container_name(term, kernel, source, &writes, values).or_else(|| process(term, kernel, source, params))?;
     let param = params.iter().find(|param| param.full_name() == name.full_name)?;
     let is_off = |value: &str| value == name.off;
     if !is_off(&param.default) || values.get(&name.full_name).is_some_and(|value| !is_off(value)) {
@@ -116,6 +128,7 @@ fn container_name(
     term: &Term,
     kernel: &KernelSide,
     source: &DataSource,
+    writes: &CodeWrites,
     values: &ParamValues,
 ) -> Option<(Target, String)> {
     // With the whole host in view nothing is selected by containers.
@@ -123,7 +136,11 @@ fn container_name(
     if !kernel.filters_mntns || values.is_true(&host) || source.find("runtime.containerName") != Some(term.field) {
         return None;
     }
-    source.with_tag("type:gadget_mntns_id").next()?;
+    // The name is that of the namespace in the record.
+    let (namespace, _) = source.with_tag("type:gadget_mntns_id").next()?;
+    if writes.may_change(source, namespace) {
+        return None;
+    }
     let value = std::str::from_utf8(term.text_equal()?).ok()?;
     // The parameter is a list in which a mark excludes.
     if value.is_empty() || value.starts_with('!') || value.contains(',') {

@@ -21,7 +21,7 @@ use self::kernel::push_down;
 use self::term::Term;
 pub use self::terms::Terms;
 use super::{Context, Explanation, Instance, OperatorNote, Stream, TermNote, TermPlace, priority};
-use crate::data::{DataSource, Element, FieldId, Flags, Flow};
+use crate::data::{CodeWrites, DataSource, Element, FieldId, Flags, Flow};
 use crate::metadata::params::{Param, ParamValues};
 use crate::{Result, ResultExt};
 
@@ -102,14 +102,14 @@ impl Filter {
             let value = values.get(&name).map(str::to_owned);
             value.or_else(|| default().map(|param| param.default.clone()))
         };
-        let rewrites = self.kernel.rewrites_records;
         for (index, stream) in context.referenced() {
             let source = &stream.source;
+            let writes = self.kernel.writes(source)?;
             let mut add = |text: &str, test: Test| {
                 self.rules.push(Rule {
                     stream: index,
                     text: text.to_owned(),
-                    raw: !rewrites && test.fields().iter().all(|field| is_raw(source, *field)),
+                    raw: test.fields().iter().all(|field| is_raw(source, *field, &writes)),
                     test,
                     pushed: None,
                 });
@@ -129,18 +129,13 @@ impl Filter {
     }
 }
 
-/// Whether the value of `field` is in the record and nothing writes over it: the formatter of time stamps replaces the number by
-/// that of the wall clock.
-fn is_raw(source: &DataSource, field: FieldId) -> bool {
-    let field = source.get(field);
-    if !field.flags().has(Flags::STATIC_MEMBER) {
-        return false;
-    }
-    let place = field.offset()..field.offset() + field.size();
-    !source.with_tag("type:gadget_timestamp").any(|(_, stamp)| {
-        let overlaps = stamp.offset() < place.end && place.start < stamp.offset() + stamp.size();
-        stamp.flags().has(Flags::STATIC_MEMBER) && stamp.payload() == field.payload() && overlaps
-    })
+/// Whether the value of `field` is in the record and nothing writes over it: neither the gadget's own code nor the formatter of time
+/// stamps, which replaces the number by that of the wall clock.
+fn is_raw(source: &DataSource, field: FieldId, writes: &CodeWrites) -> bool {
+    let mut stamps = source.with_tag("type:gadget_timestamp");
+    source.get(field).flags().has(Flags::STATIC_MEMBER)
+        && !writes.may_change(source, field)
+        && !stamps.any(|(stamp, _)| source.share_bytes(stamp, field))
 }
 
 impl Instance for Filter {

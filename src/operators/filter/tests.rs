@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 
 use super::*;
-use crate::data::{Kind, NewField, Scalar, SourceType, StaticField};
+use crate::data::{CODE_WRITES, Kind, NewField, Scalar, SourceType, StaticField};
 use crate::metadata::params::TypeHint;
 
 fn member(name: &str, scalar: Scalar, offset: u32, parent: Option<usize>, tag: &str) -> StaticField {
@@ -444,16 +444,43 @@ fn what_the_kernel_wrote_is_decided_first() {
 }
 
 #[test]
-fn a_gadget_that_rewrites_its_records_is_asked_late() {
-    let mut context = context();
-    let kernel = KernelSide {
-        rewrites_records: true,
-        ..process_filters()
+fn a_gadget_with_code_is_asked_late_for_what_that_may_change() {
+    // With the annotation that says what the code writes; where the terms are decided.
+    let places = |writes: Option<&str>, terms: &str| {
+        let mut context = context();
+        if let Some(writes) = writes {
+            context.streams[0].source.annotate(CODE_WRITES, writes);
+        }
+        let kernel = KernelSide {
+            has_code: true,
+            ..process_filters()
+        };
+        let mut filter = Filter::instantiate(&mut context, kernel);
+        let mut values = values(&[("operator.filter.filter", terms)]);
+        filter.adjust(&mut values, &kernel_params(), &mut context)?;
+        let place = |rule: &Rule| match (&rule.pushed, rule.raw) {
+            (Some(_), _) => "kernel",
+            (None, true) => "raw",
+            (None, false) => "enriched",
+        };
+        Ok::<_, crate::Error>(filter.rules.iter().map(place).collect::<Vec<_>>())
     };
-    let mut filter = Filter::instantiate(&mut context, kernel);
-    let mut values = values(&[("operator.filter.filter", "proc.pid==1")]);
-    filter.adjust(&mut values, &kernel_params(), &mut context).unwrap();
-    assert!(!filter.rules[0].raw && filter.rules[0].pushed.is_none());
+    let terms = "proc.pid==1,fname==x,stringValue==x,runtime.containerName==web";
+    let of = |writes| places(writes, terms).unwrap();
+    assert_eq!(of(None), ["enriched"; 4]);
+    assert_eq!(of(Some("")), ["kernel", "raw", "enriched", "kernel"]);
+    assert_eq!(of(Some("fname")), ["kernel", "enriched", "enriched", "kernel"]);
+    assert_eq!(of(Some("proc, small")), ["enriched", "raw", "enriched", "kernel"]);
+    assert_eq!(
+        of(Some("mntns_id")),
+        ["kernel", "raw", "enriched", "enriched"],
+        "containers are known by it"
+    );
+    let error = places(Some("fnam"), terms).unwrap_err().to_string();
+    assert!(
+        error.ends_with("annotation wasm.writes of datasource events: field \"fnam\" not found"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -486,7 +513,7 @@ fn process_filters() -> KernelSide {
     KernelSide {
         filters_mntns: true,
         attached_to: vec!["tracepoint/syscalls/sys_enter_openat".to_owned()],
-        rewrites_records: false,
+        has_code: false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::containers::Container;
-use crate::data::{Accessor, DataSource, Element, FieldId, Flags, NewField, Scalar};
+use crate::data::{Accessor, DataSource, Element, Field, FieldId, Flags, NewField, Scalar};
 
 /// One value of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,22 @@ impl ContainerField {
         if !text.is_empty() {
             target.write(element, |out| out.extend_from_slice(text.as_bytes()));
         }
+    }
+}
+
+/// Whether other fields of `source` with this tag could be meant as well as the first, which is the one that counts. What every
+/// process brings along could not, beside one that the gadget's author has put before it.
+pub(super) fn has_rivals(source: &DataSource, tag: &str) -> bool {
+    const PROCESS_TAG: &str = "type:gadget_process";
+    let is_of_process = |field: &Field| {
+        field
+            .parent()
+            .is_some_and(|parent| source.get(parent).has_tag(PROCESS_TAG))
+    };
+    let mut tagged = source.with_tag(tag).map(|(_, field)| is_of_process(field));
+    match tagged.next() {
+        Some(true) => tagged.next().is_some(),
+        _ => tagged.any(|is_of_process| !is_of_process),
     }
 }
 
@@ -142,4 +158,48 @@ pub(super) fn add_container_fields(source: &mut DataSource) -> Result<Vec<(Field
 
     source.set_hidden(k8s, true, true);
     Ok(added)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::SourceType;
+
+    const TAG: &str = "type:gadget_mntns_id";
+
+    /// A data source with these ids, which are of a process where that is what they are called.
+    fn source(ids: &[&str]) -> DataSource {
+        let mut source = DataSource::new("s", SourceType::Single, None);
+        for name in ids {
+            let id = |name: &str| NewField::new(name, Scalar::Uint64).tag(TAG);
+            match name.strip_prefix("proc") {
+                None => {
+                    source.add_field(id(name)).unwrap();
+                }
+                Some(_) => {
+                    let process = NewField::empty(*name).tag("type:gadget_process");
+                    let process = source.add_field(process).unwrap();
+                    source.add_sub_field(process, id("mntns_id")).unwrap();
+                }
+            }
+        }
+        source
+    }
+
+    #[test]
+    fn the_id_of_a_process_is_no_rival_of_one_that_stands_before_it() {
+        for (ids, rivals) in [
+            (&[][..], false),
+            (&["own"], false),
+            (&["proc"], false),
+            (&["own", "proc"], false),
+            (&["own", "proc1", "proc2"], false),
+            (&["proc", "own"], true),
+            (&["proc1", "proc2"], true),
+            (&["own", "other"], true),
+            (&["own", "proc", "other"], true),
+        ] {
+            assert_eq!(has_rivals(&source(ids), TAG), rivals, "{ids:?}");
+        }
+    }
 }

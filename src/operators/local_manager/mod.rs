@@ -13,7 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use self::fields::{ContainerField, add_container_fields};
+use self::fields::{ContainerField, add_container_fields, has_rivals};
 use self::gate::{ContainerGate, Selection};
 use super::{
     Context, Explanation, Instance, KernelFilter, NetworkNamespace, NetworkNamespaces, OperatorNote, RecordIds, Stream,
@@ -99,13 +99,12 @@ impl LocalManager {
         for (index, stream) in context.referenced() {
             let source = &mut stream.source;
             let first = |tag: &str| {
-                let mut tagged = source.with_tag(tag);
-                let found = tagged.next().map(|(id, field)| (id, field.full_name().to_owned()));
-                if let (Some((_, name)), Some(_)) = (&found, tagged.next()) {
-                    let ds = source.name();
+                let id = source.with_tag(tag).next().map(|(id, _)| id)?;
+                if has_rivals(source, tag) {
+                    let (ds, name) = (source.name(), source.get(id).full_name());
                     tracing::warn!("multiple fields of {tag:?} found in DataSource {ds:?}, only {name:?} will be used");
                 }
-                found.map(|(id, _)| id)
+                Some(id)
             };
             let (mntns, netns) = (first(MNTNS_TAG), first(NETNS_TAG));
             let timestamp = source.with_tag(TIMESTAMP_TAG).next().map(|(id, _)| id);

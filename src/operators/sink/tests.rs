@@ -95,6 +95,18 @@ impl Bench {
     }
 }
 
+/// Acceptance check J6 of the data specification.
+#[test]
+fn j6_an_empty_array_is_shown_as_one() {
+    for (output, expected) in [("json", "[]\n"), ("jsonpretty", "[]\n"), ("yaml", ""), ("none", "")] {
+        let mut bench = bench(SourceType::Array, &[], &mode(output), Sheet::default()).unwrap();
+        bench.emit_array(&[]);
+        bench.flush();
+        bench.output.finish();
+        assert_eq!(bench.sheet.text(), expected, "{output}");
+    }
+}
+
 fn mode(output: &str) -> Options {
     Options {
         output: Some(output.to_owned()),

@@ -24,7 +24,9 @@ pub(in crate::wasm) fn append(mut caller: Caller<'_>, array: u32, data: u32) -> 
 
 fn try_append(host: &mut Host, array: u32, data: u32) -> Answer<()> {
     let (source, elements) = host.array(array)?;
-    if elements.len() >= ARRAY_ELEMENTS {
+    let is_full = elements.len() >= ARRAY_ELEMENTS;
+    host.may_make_elements(source)?;
+    if is_full {
         return Err(format!("an array has at most {ARRAY_ELEMENTS} elements").into());
     }
     let fits = |object: &Object| matches!(object, Object::Element(of, _) if *of == source);

@@ -2,17 +2,26 @@
 
 use wasmer::{MemoryAccessError, MemoryView, RuntimeError};
 
-use crate::data::{Accessor, Scalar, scalar_of};
-use crate::wasm::handles::Object;
+use crate::data::{Scalar, scalar_of};
+use crate::wasm::handles::{FieldOf, Object};
 use crate::wasm::host::{Answer, Caller, Host, answer, no_such, status, text, with_memory, wrong};
 use crate::wasm::memory::{self, BufPtr};
 use crate::wasm::trap::Exit;
 
-/// The field with that number, and the position of its data source.
-fn field(host: &Host, handle: u32) -> Answer<(usize, Accessor)> {
+/// The field with that number.
+fn field(host: &Host, handle: u32) -> Answer<FieldOf> {
     match host.handles.get(handle) {
-        Some(Object::Field(source, accessor, _)) => Ok((*source, *accessor)),
+        Some(Object::Field(field)) => Ok(*field),
         other => Err(wrong(handle, other, "field")),
+    }
+}
+
+/// The field with that number, to be written.
+fn writable_field(host: &mut Host, handle: u32) -> Answer<FieldOf> {
+    let field = field(host, handle)?;
+    match field.writable {
+        true => Ok(field),
+        false => Err(host.refuse_write(&field)),
     }
 }
 
@@ -24,8 +33,8 @@ fn scalar(kind: u32) -> Answer<Scalar> {
     }
 }
 
-fn same_source(field: usize, data: usize) -> Answer<()> {
-    match field == data {
+fn same_source(field: FieldOf, data: usize) -> Answer<()> {
+    match field.source == data {
         true => Ok(()),
         false => Err("the field is of another data source than the element".into()),
     }
@@ -63,11 +72,11 @@ pub(in crate::wasm) fn get_scalar(
 }
 
 fn try_get_scalar(host: &Host, handle: u32, data: u32, kind: u32) -> Answer<u64> {
-    let (source, accessor) = field(host, handle)?;
+    let field = field(host, handle)?;
     let (of, element) = host.handles.data(data).ok_or_else(|| no_such(data, "data"))?;
     let scalar = scalar(kind)?;
-    same_source(source, of)?;
-    Ok(accessor.raw_scalar(element, scalar)?)
+    same_source(field, of)?;
+    Ok(field.accessor.raw_scalar(element, scalar)?)
 }
 
 fn is_buffer(kind: u32) -> Answer<()> {
@@ -80,11 +89,11 @@ fn is_buffer(kind: u32) -> Answer<()> {
 /// `fieldGetBuffer`: the bytes of a value, all or none, and how many these are.
 pub(in crate::wasm) fn get_buffer(mut caller: Caller<'_>, handle: u32, data: u32, kind: u32, to: u64) -> i32 {
     let result = with_memory(&mut caller, |host, view| {
-        let (source, accessor) = field(host, handle)?;
+        let field = field(host, handle)?;
         let (of, element) = host.handles.data(data).ok_or_else(|| no_such(data, "data"))?;
         is_buffer(kind)?;
-        same_source(source, of)?;
-        let bytes = accessor.raw(element)?;
+        same_source(field, of)?;
+        let bytes = field.accessor.raw(element)?;
         memory::write(view, BufPtr(to), bytes)?;
         Ok(bytes.len() as i32)
     });
@@ -103,19 +112,19 @@ pub(in crate::wasm) fn set(mut caller: Caller<'_>, handle: u32, data: u32, kind:
 }
 
 fn set_scalar(host: &mut Host, handle: u32, data: u32, kind: u32, value: u64) -> Answer<()> {
-    let (source, accessor) = field(host, handle)?;
+    let field = writable_field(host, handle)?;
     let (of, element) = host.handles.data_mut(data).ok_or_else(|| no_such(data, "data"))?;
-    same_source(source, of)?;
-    Ok(accessor.set_raw_scalar(element, scalar(kind)?, value)?)
+    same_source(field, of)?;
+    Ok(field.accessor.set_raw_scalar(element, scalar(kind)?, value)?)
 }
 
 fn set_buffer(host: &mut Host, view: &MemoryView<'_>, handle: u32, data: u32, value: BufPtr) -> Answer<()> {
-    let (source, accessor) = field(host, handle)?;
+    let field = writable_field(host, handle)?;
     value.check(view)?;
     let (of, element) = host.handles.data_mut(data).ok_or_else(|| no_such(data, "data"))?;
-    same_source(source, of)?;
+    same_source(field, of)?;
     let before = element.capacity();
-    accessor.set_raw(element, value.len(), |target| {
+    field.accessor.set_raw(element, value.len(), |target| {
         // The range was checked above, and a failure leaves zeroes.
         if view.read(value.address(), target).is_err() {
             target.fill(0);
@@ -132,14 +141,10 @@ fn set_buffer(host: &mut Host, view: &MemoryView<'_>, handle: u32, data: u32, va
 pub(in crate::wasm) fn add_tag(mut caller: Caller<'_>, handle: u32, tag: u64) -> u32 {
     let tag = text(&mut caller, tag);
     let host = caller.data_mut();
-    let result = match host.handles.get(handle) {
-        Some(Object::Field(source, _, id)) => Ok((*source, *id)),
-        other => Err(wrong(handle, other, "field")),
-    }
-    .and_then(|(source, id)| {
+    let result = field(host, handle).and_then(|field| {
         let tag = tag?;
         host.charge(tag.len() + size_of::<String>())?;
-        host.lines.get_mut(source)?.source.tag_field(id, tag);
+        host.lines.get_mut(field.source)?.source.tag_field(field.id, tag);
         Ok(())
     });
     status(&mut caller, "fieldAddTag", result)

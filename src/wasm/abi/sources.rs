@@ -3,7 +3,7 @@
 use crate::data::{CodeSubscription, CodeView, DataSource, Element, NewField, SourceType, scalar_of};
 use crate::metadata::SourceSettings;
 use crate::wasm::events;
-use crate::wasm::handles::Object;
+use crate::wasm::handles::{FieldOf, Object};
 use crate::wasm::host::{Answer, Caller, Host, Inside, answer, status, text};
 use crate::wasm::limits::{FIELDS, SUBSCRIPTIONS};
 use crate::wasm::lines::Packet;
@@ -20,6 +20,7 @@ pub(in crate::wasm) fn new_data_source(mut caller: Caller<'_>, name: u64, kind: 
             .as_ref()
             .map(|config| SourceSettings::new(config, name.clone()) as _);
         let source = host.lines.add(DataSource::new(name, source_type, settings))?;
+        host.undeclared.add_own_source(source);
         host.open(Object::Source(source))
     });
     answer(&mut caller, "newDataSource", 0, result)
@@ -78,13 +79,18 @@ pub(in crate::wasm) fn get_field(mut caller: Caller<'_>, source: u32, name: u64)
     let host = caller.data_mut();
     let result = name.and_then(|name| {
         let source = host.source(source)?;
-        let description = &mut host.lines.get_mut(source)?.source;
+        let description = &host.lines.get(source)?.source;
         let Some(id) = description.find(&name) else {
             return Ok(0);
         };
-        let accessor = description.accessor(id);
+        let field = FieldOf {
+            source,
+            id,
+            accessor: description.accessor(id),
+            writable: host.undeclared.may_write(source, description, id),
+        };
         host.note_read(source, id);
-        host.open(Object::Field(source, accessor, id))
+        host.open(Object::Field(field))
     });
     answer(&mut caller, "dataSourceGetField", 0, result)
 }
@@ -106,8 +112,14 @@ fn try_add_field(host: &mut Host, source: u32, name: Answer<String>, kind: u32) 
         return Err(format!("data source {:?} has too many fields", description.name()).into());
     }
     let id = description.add_field(NewField::new(name, scalar))?;
-    let accessor = description.accessor(id);
-    host.open(Object::Field(source, accessor, id))
+    let field = FieldOf {
+        source,
+        id,
+        accessor: description.accessor(id),
+        writable: true,
+    };
+    host.undeclared.add_own_field(source, id);
+    host.open(Object::Field(field))
 }
 
 /// `dataSourceNewPacketSingle`: a packet of a single data source, all zero.
@@ -142,6 +154,7 @@ pub(in crate::wasm) fn emit_and_release(mut caller: Caller<'_>, source: u32, pac
         if of != source {
             return Err("the packet is of another data source".into());
         }
+        caller.data_mut().may_make_elements(source)?;
         events::emit(&mut Inside::of(&mut caller), source, packet)
     });
     status(&mut caller, "dataSourceEmitAndRelease", result)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
-use crate::data::{Element, Emitter, Flow};
+use crate::data::{CODE_WRITES, Element, Emitter, Flow};
 use crate::metadata::config::Config;
 use crate::metadata::params::ParamValues;
 use crate::wasm::limits::TimeLimits;
@@ -544,4 +544,73 @@ fn a_module_without_packets_leaves_pipelines_alone() {
     guest.pre_start(&mut context).unwrap();
     guest.adopt(&mut context);
     assert!(context.streams[0].shared.is_none());
+}
+
+/// Where the metadata says what the guest writes, it can do nothing else: filters have been asked before it.
+#[test]
+fn what_is_not_declared_is_refused() {
+    let run = |declared: &str, kind: u32, callback: &str| {
+        let source_type = [SourceType::Single, SourceType::Array][kind as usize / 2];
+        let mut context = context_with("host", source_type);
+        context.streams[0].source.annotate(CODE_WRITES, declared);
+        let mut guest = guest(&subscriber(kind, callback), &mut context).unwrap();
+        let seen = collect(&mut context, "host", "foo");
+        guest.adopt(&mut context);
+        guest.start(Vec::new(), None).unwrap();
+        let mut emitter = emitter(&mut context, "host");
+        let source = &context.streams[0].source;
+        match source_type {
+            SourceType::Single => emitter.emit(&mut element(source, 1)).unwrap(),
+            SourceType::Array => emitter.emit_array(&mut vec![element(source, 1); 2]).unwrap(),
+        }
+        let seen = seen.lock().unwrap().clone();
+        (seen, guest.stop().map_err(|error| error.to_string()))
+    };
+    let set = "(drop (call $fieldSet (global.get $foo) (local.get $data) (i32.const 8) (i64.const 7)))";
+    assert_eq!(run("foo", 1, set), (vec![7], Ok(())));
+    let (seen, result) = run("short,long", 1, set);
+    assert_eq!(seen, [1]);
+    assert_eq!(
+        result.unwrap_err(),
+        "stopping operator \"wasm\": the module was refused once: writing field \"foo\" of data source \"host\", which is not declared"
+    );
+    let (_, result) = run("", 1, &[set, set, set].concat());
+    assert!(result.unwrap_err().contains("refused 3 times, first: writing field"));
+    // An element that is made here has passed no filter.
+    let append = "(drop (call $dataArrayAppend (local.get $data) (call $dataArrayNew (local.get $data))))";
+    let (seen, result) = run("foo", 2, append);
+    assert_eq!(seen, [1, 1]);
+    assert!(result.unwrap_err().contains("making elements of data source \"host\""));
+    let emit =
+        "(drop (call $dataSourceEmitAndRelease (local.get $ds) (call $dataSourceNewPacketSingle (local.get $ds))))";
+    let (seen, result) = run("foo", 1, emit);
+    assert_eq!(seen, [1]);
+    assert!(result.unwrap_err().contains("making elements of data source \"host\""));
+}
+
+#[test]
+fn what_a_guest_adds_is_its_own() {
+    let mut context = context_with("host", SourceType::Single);
+    context.streams[0].source.annotate(CODE_WRITES, "");
+    // The field that it has added, also when it looks it up; a packet of a data source that it has made.
+    let body = format!(
+        "{TEXTS} (global $made (mut i32) (i32.const 0)) (global $mine (mut i32) (i32.const 0))
+        (func (export \"gadgetInit\") (result i32) (local $ds i32)
+            (global.set $made (call $newDataSource {NEW} (i32.const 1)))
+            (local.set $ds (call $getDataSource {HOST}))
+            (drop (call $dataSourceAddField (local.get $ds) {BAR} (i32.const 8)))
+            (global.set $mine (call $dataSourceGetField (local.get $ds) {BAR}))
+            (call $dataSourceSubscribe (local.get $ds) (i32.const 1) (i32.const 0) (i64.const 7)))
+        (func (export \"dataSourceCallback\") (param $id i64) (param $ds i32) (param $data i32)
+            (drop (call $fieldSet (global.get $mine) (local.get $data) (i32.const 8) (i64.const 5)))
+            (drop (call $dataSourceEmitAndRelease (global.get $made) (call $dataSourceNewPacketSingle (global.get $made)))))"
+    );
+    let mut guest = guest(&body, &mut context).unwrap();
+    let seen = collect(&mut context, "host", "bar");
+    guest.adopt(&mut context);
+    guest.start(Vec::new(), None).unwrap();
+    let mut emitter = emitter(&mut context, "host");
+    emitter.emit(&mut element(&context.streams[0].source, 1)).unwrap();
+    assert_eq!(*seen.lock().unwrap(), [5]);
+    guest.stop().unwrap();
 }

@@ -1,20 +1,24 @@
-//! Histograms as text, for data sources whose metadata says `metrics.print: true`.
+//! Values that are summed up, as text, for data sources whose metadata says `metrics.print: true`.
 //!
 //! The data source itself is not shown. In its place there is `<name>-rendered`, whose only field is the text of all its
-//! histograms since the start, at every interval. Who asks for JSON gets them so in that field.
+//! histograms, counters and gauges since the start, at every interval. Who asks for JSON gets them so in that field.
 
-mod render;
+mod instrument;
+mod json;
+mod text;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use self::render::{Counted, Counts, Form, Key, Measured};
+use self::instrument::{Instrument, Role, Total};
 use super::{Context, Explanation, Instance, OperatorNote, priority};
 use crate::data::{
-    Accessor, DataSource, Emitter, Field, FieldId, Flow, Kind, LossPlace, NewField, Scalar, SourceType, Stream,
+    Accessor, DataSource, Element, Emitter, FieldId, Flow, Kind, LossPlace, NewField, Scalar, SourceType, Stream,
 };
 use crate::metadata::duration;
+use crate::metadata::params::typed::go_quote;
 use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::output::histogram;
 use crate::output::mode::Modes;
@@ -28,12 +32,12 @@ const DEFAULT_INTERVAL: &str = "1000ms";
 /// Full name of the parameter that says how data sources are shown.
 const OUTPUT: &str = "operator.cli.output";
 const SHORTEST: Duration = Duration::from_millis(25);
-/// Histograms that are kept; elements with further keys are counted as failed.
-const MAX_HISTOGRAMS: usize = 10_000;
+/// Sums that are kept; elements with further keys are counted as failed.
+const MAX_TOTALS: usize = 10_000;
 
-/// The histograms' part in one gadget.
+/// The part of metrics in one gadget.
 #[derive(Debug)]
-pub struct Histograms {
+pub struct Metrics {
     sources: Vec<Rendered>,
     interval: Duration,
     printers: Vec<Printer>,
@@ -45,13 +49,58 @@ struct Rendered {
     stream: usize,
     rendered: usize,
     text: FieldId,
-    fields: Vec<(Measured, Accessor)>,
+    instruments: Vec<Instrument>,
     keys: Vec<Key>,
     form: Form,
-    counts: Arc<Mutex<Counts>>,
+    totals: Arc<Mutex<Totals>>,
 }
 
-impl Histograms {
+/// How sums are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Form {
+    #[default]
+    Text,
+    Json,
+    JsonPretty,
+}
+
+impl Form {
+    fn named(mode: Option<&str>) -> Self {
+        match mode {
+            Some("json") => Self::Json,
+            Some("jsonpretty") => Self::JsonPretty,
+            _ => Self::Text,
+        }
+    }
+
+    fn render(self, instruments: &[Instrument], totals: &Totals) -> String {
+        match self {
+            Self::Text => text::text(instruments, totals),
+            Self::Json => format!("{}\n", json::values(instruments, totals)),
+            Self::JsonPretty => format!("{:#}\n", json::values(instruments, totals)),
+        }
+    }
+}
+
+/// What tells sums of one instrument apart.
+#[derive(Clone, Debug)]
+struct Key {
+    name: String,
+    value: Accessor,
+}
+
+/// By instrument and the bytes of the keys.
+type Totals = BTreeMap<(usize, Vec<u8>), Entry>;
+
+/// A sum, with its keys as text and as values.
+#[derive(Debug)]
+struct Entry {
+    keys: String,
+    attributes: serde_json::Map<String, serde_json::Value>,
+    total: Total,
+}
+
+impl Metrics {
     /// Adds the data sources of texts. `None` if none is asked for.
     ///
     /// To be called when nobody adds fields any more, and before those who select data sources.
@@ -65,30 +114,6 @@ impl Histograms {
         for stream in asked {
             let source = &mut context.streams[stream].source;
             source.unreference();
-            let role = |wanted: &str| -> Vec<FieldId> {
-                let is_wanted = |id: &FieldId| role_of(source, *id) == Some(wanted);
-                source.fields().map(|(id, _)| id).filter(is_wanted).collect()
-            };
-            let fields = role("histogram")
-                .into_iter()
-                .filter_map(|id| {
-                    let field = source.get(id);
-                    matches!(field.kind(), Kind::Array(Scalar::Uint32 | Scalar::Uint64)).then(|| {
-                        let measured = Measured {
-                            name: metric_name(field),
-                            unit: field.annotation("metrics.unit").unwrap_or_default().to_owned(),
-                        };
-                        (measured, source.accessor(id))
-                    })
-                })
-                .collect();
-            let keys = role("key")
-                .into_iter()
-                .map(|id| Key {
-                    name: metric_name(source.get(id)),
-                    accessor: source.accessor(id),
-                })
-                .collect();
             let mut rendered = DataSource::new(format!("{}-rendered", source.name()), SourceType::Single, None);
             for (key, value) in [
                 ("cli.supported-output-modes", histogram::MODE),
@@ -106,10 +131,10 @@ impl Histograms {
                 stream,
                 rendered: context.streams.len(),
                 text,
-                fields,
-                keys,
+                instruments: Vec::new(),
+                keys: Vec::new(),
                 form: Form::default(),
-                counts: Arc::default(),
+                totals: Arc::default(),
             });
             context.streams.push(Stream::new(rendered));
         }
@@ -121,41 +146,73 @@ impl Histograms {
     }
 }
 
-/// What a field is for: what its annotation says, else what its type says.
-fn role_of(source: &DataSource, id: FieldId) -> Option<&str> {
-    let field = source.get(id);
-    let said = field.annotation("metrics.type").filter(|said| !said.is_empty());
-    said.or_else(|| {
-        let of_slots = ["type:gadget_histogram_slot__u32", "type:gadget_histogram_slot__u64"];
-        of_slots.iter().any(|tag| field.has_tag(tag)).then_some("histogram")
-    })
-}
-
-fn metric_name(field: &Field) -> String {
-    let said = field.annotation("metrics.name").filter(|name| !name.is_empty());
-    said.unwrap_or(field.full_name()).to_owned()
-}
-
-/// The slots in the bytes of an array.
-fn slots(kind: Kind, bytes: &[u8]) -> Vec<u64> {
-    match kind {
-        Kind::Array(Scalar::Uint32) => {
-            let (numbers, _) = bytes.as_chunks::<4>();
-            numbers
-                .iter()
-                .map(|number| u64::from(u32::from_ne_bytes(*number)))
-                .collect()
+impl Rendered {
+    /// Finds out what the fields of `source` are for.
+    fn compile(&mut self, source: &DataSource) -> Result<()> {
+        self.instruments.clear();
+        self.keys.clear();
+        if let Some(name) = source
+            .annotation("metrics.implicit-counter.name")
+            .filter(|name| !name.is_empty())
+        {
+            self.instruments.push(Instrument::of_elements(name));
         }
-        _ => {
-            let (numbers, _) = bytes.as_chunks::<8>();
-            numbers.iter().map(|number| u64::from_ne_bytes(*number)).collect()
+        for (id, field) in source.fields() {
+            self.instruments.extend(Instrument::of(source, id)?);
+            if Role::of(source, id) == Some(Role::Key) {
+                let name = field.annotation("metrics.name").filter(|name| !name.is_empty());
+                self.keys.push(Key {
+                    name: name.unwrap_or(field.full_name()).to_owned(),
+                    value: source.accessor(id),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Key {
+    /// The value as text that may go to a terminal.
+    fn text(&self, element: &Element) -> String {
+        match self.value.kind() {
+            Kind::One(Scalar::Bool) => self.value.bool(element).to_string(),
+            Kind::One(Scalar::Float32 | Scalar::Float64) => self.value.f64(element).to_string(),
+            Kind::One(scalar) if scalar.is_integer() => self.value.i64(element).to_string(),
+            _ => go_quote(&String::from_utf8_lossy(self.value.text(element))),
         }
     }
 }
 
-impl Instance for Histograms {
+/// Takes one element in. What finds no room is counted in `full`.
+fn add(instruments: &[Instrument], keys: &[Key], totals: &mut Totals, element: &Element, full: &mut u64) {
+    let mut bytes = Vec::new();
+    for key in keys {
+        let value = key.value.bytes(element);
+        bytes.extend_from_slice(&value.len().to_ne_bytes());
+        bytes.extend_from_slice(value);
+    }
+    for (index, instrument) in instruments.iter().enumerate() {
+        let place = (index, bytes.clone());
+        if totals.len() >= MAX_TOTALS && !totals.contains_key(&place) {
+            *full += 1;
+            continue;
+        }
+        let entry = totals.entry(place).or_insert_with(|| Entry {
+            keys: keys
+                .iter()
+                .map(|key| format!("{}={}", key.name, key.text(element)))
+                .collect::<Vec<_>>()
+                .join(", "),
+            attributes: json::attributes(keys, element),
+            total: instrument.start(),
+        });
+        instrument.add(element, &mut entry.total);
+    }
+}
+
+impl Instance for Metrics {
     fn name(&self) -> &'static str {
-        "histograms"
+        "metrics"
     }
 
     fn priority(&self) -> i32 {
@@ -188,55 +245,45 @@ impl Instance for Histograms {
         }
         self.interval = interval;
         let modes = Modes::parse(values.get(OUTPUT).unwrap_or_default())?;
-        for source in &mut self.sources {
-            source.form = match modes.asked(&context.streams[source.rendered].source) {
-                Some("json") => Form::Json,
-                Some("jsonpretty") => Form::JsonPretty,
-                _ => Form::Text,
-            };
+        for rendered in &mut self.sources {
+            rendered.form = Form::named(modes.asked(&context.streams[rendered.rendered].source));
+            rendered
+                .compile(&context.streams[rendered.stream].source)
+                .context("pre-starting operator \"otel-metrics\"")
+                .context("pre-starting operators")?;
         }
         Ok(())
+    }
+
+    fn demand(&self, context: &mut Context) {
+        for rendered in &self.sources {
+            let Stream { source, demand, .. } = &mut context.streams[rendered.stream];
+            for (id, _) in source.fields().filter(|(id, _)| Role::of(source, *id).is_some()) {
+                demand.add(id);
+            }
+        }
     }
 
     fn explain(&self, _context: &Context, to: &mut Explanation) {
         to.operators.push(OperatorNote {
             name: self.name().to_owned(),
             on: true,
-            why: "the metadata asks for histograms as text".to_owned(),
+            why: "the metadata asks for metrics as text".to_owned(),
         });
     }
 
     fn prepare(&mut self, context: &mut Context) -> Result<()> {
         for source in &self.sources {
             let stream = &mut context.streams[source.stream];
-            let (counts, losses) = (Arc::clone(&source.counts), Arc::clone(&stream.losses));
-            let fields: Vec<Accessor> = source.fields.iter().map(|(_, slots)| *slots).collect();
-            let keys = source.keys.clone();
+            let (totals, losses) = (Arc::clone(&source.totals), Arc::clone(&stream.losses));
+            let (instruments, keys) = (source.instruments.clone(), source.keys.clone());
             stream
                 .pipeline
                 .subscribe(priority::subscription::METRICS, move |element| {
-                    let mut key = Vec::new();
-                    for Key { accessor, .. } in &keys {
-                        let bytes = accessor.bytes(element);
-                        key.extend_from_slice(&bytes.len().to_ne_bytes());
-                        key.extend_from_slice(bytes);
-                    }
-                    let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-                    for (index, accessor) in fields.iter().enumerate() {
-                        let new = slots(accessor.kind(), accessor.bytes(element));
-                        let key = (index, key.clone());
-                        if counts.len() >= MAX_HISTOGRAMS && !counts.contains_key(&key) {
-                            losses.add(LossPlace::Failed, 1);
-                            continue;
-                        }
-                        let known = counts.entry(key).or_insert_with(|| Counted {
-                            attributes: render::attributes(&keys, element),
-                            slots: vec![0; new.len()],
-                        });
-                        for (known, new) in known.slots.iter_mut().zip(new) {
-                            *known = known.saturating_add(new);
-                        }
-                    }
+                    let mut full = 0;
+                    let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+                    add(&instruments, &keys, &mut totals, element, &mut full);
+                    losses.add(LossPlace::Failed, full);
                     Ok(Flow::Continue)
                 });
         }
@@ -249,9 +296,9 @@ impl Instance for Histograms {
             let work = Work {
                 field: stream.source.accessor(source.text),
                 emitter: stream.emitter(),
-                fields: source.fields.iter().map(|(field, _)| field.clone()).collect(),
+                instruments: source.instruments.clone(),
                 form: source.form,
-                counts: Arc::clone(&source.counts),
+                totals: Arc::clone(&source.totals),
                 last: String::new(),
             };
             self.printers.push(Printer::start(work, self.interval)?);
@@ -277,17 +324,17 @@ struct Printer {
 struct Work {
     emitter: Emitter,
     field: Accessor,
-    fields: Vec<Measured>,
+    instruments: Vec<Instrument>,
     form: Form,
-    counts: Arc<Mutex<Counts>>,
+    totals: Arc<Mutex<Totals>>,
     /// What was emitted last.
     last: String,
 }
 
 impl Work {
     fn text(&self) -> String {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        self.form.render(&self.fields, &counts)
+        let totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        self.form.render(&self.instruments, &totals)
     }
 
     fn emit(&mut self) {
@@ -296,7 +343,7 @@ impl Work {
         self.field
             .write(&mut element, |out| out.extend_from_slice(text.as_bytes()));
         if let Err(error) = self.emitter.emit(&mut element).and_then(|()| self.emitter.flush()) {
-            tracing::warn!("histograms: {error}");
+            tracing::warn!("metrics: {error}");
             self.emitter.losses().add(LossPlace::Failed, 1);
         }
         self.last = text;
@@ -315,7 +362,7 @@ impl Printer {
         let stop = StopSignal::default();
         let stopped = stop.clone();
         let thread = std::thread::Builder::new()
-            .name("ig-histograms".to_owned())
+            .name("ig-metrics".to_owned())
             .spawn(move || {
                 let mut due = Instant::now();
                 loop {
@@ -339,7 +386,7 @@ impl Printer {
         match self.thread.take().map(JoinHandle::join) {
             Some(Err(_)) => Err(Error::new(
                 ErrorKind::Other,
-                "the thread that prints histograms has panicked",
+                "the thread that prints metrics has panicked",
             )),
             _ => Ok(()),
         }
@@ -398,7 +445,7 @@ mod tests {
     #[test]
     fn counts_add_up_until_the_end() {
         let mut context = context("true");
-        let mut histograms = Histograms::instantiate(&mut context).unwrap().unwrap();
+        let mut histograms = Metrics::instantiate(&mut context).unwrap().unwrap();
         let names: Vec<String> = context.referenced().map(|(_, s)| s.source.name().to_owned()).collect();
         assert_eq!(names, ["latencies-rendered"]);
         let mut values = ParamValues::new();
@@ -457,15 +504,81 @@ mod tests {
         assert!(text.ends_with("|\n\n"), "{text:?}");
     }
 
+    /// With acceptance check E6 of the data specification.
     #[test]
     fn only_where_the_metadata_asks_for_it() {
         let mut context = context("false");
-        assert!(Histograms::instantiate(&mut context).unwrap().is_none());
+        assert!(Metrics::instantiate(&mut context).unwrap().is_none());
         let mut context = super::tests::context("true");
-        let mut histograms = Histograms::instantiate(&mut context).unwrap().unwrap();
+        let mut histograms = Metrics::instantiate(&mut context).unwrap().unwrap();
         let mut values = ParamValues::new();
-        values.set("operator.otel-metrics.otel-metrics-print-interval", "24ms");
-        let error = histograms.configure(&values, &mut context).unwrap_err().to_string();
-        assert_eq!(error, "parsing print interval: expected at least 25ms, got 24ms");
+        for (interval, text) in [("24ms", "24ms"), ("10ms", "10ms"), ("0", "0s"), ("-1s", "-1s")] {
+            values.set("operator.otel-metrics.otel-metrics-print-interval", interval);
+            let error = histograms.configure(&values, &mut context).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("parsing print interval: expected at least 25ms, got {text}")
+            );
+        }
+    }
+
+    /// Elements of a data source with a counter, a gauge and a histogram; keys are texts that others control.
+    #[test]
+    fn counters_and_gauges_are_shown_with_their_keys() {
+        let mut source = DataSource::new("calls", SourceType::Single, None);
+        source.annotate("metrics.print", "true");
+        source.annotate("metrics.implicit-counter.name", "elements");
+        let mut add = |name: &str, kind: Scalar, role: &str| {
+            let id = source.add_field(NewField::new(name, kind)).unwrap();
+            source.annotate_field(id, "metrics.type", role);
+            id
+        };
+        let comm = add("comm", Scalar::String, "key");
+        let bytes = add("bytes", Scalar::Uint32, "counter");
+        let load = add("load", Scalar::Float64, "gauge");
+        source.annotate_field(bytes, "metrics.unit", "B");
+        let accessors = [comm, bytes, load].map(|id| source.accessor(id));
+        let [comm, bytes, load] = accessors;
+        let mut context = Context::default();
+        context.streams.push(Stream::new(source));
+        let mut metrics = Metrics::instantiate(&mut context).unwrap().unwrap();
+        metrics.configure(&ParamValues::new(), &mut context).unwrap();
+        metrics.demand(&mut context);
+        assert!(
+            context.streams[0]
+                .demand
+                .wants(context.streams[0].source.find("comm").unwrap())
+        );
+        let rendered = &metrics.sources[0];
+        let mut totals = Totals::new();
+        let mut full = 0;
+        for (name, count) in [("cat", 3), ("\x1b[2J", 5), ("cat", 4)] {
+            let mut element = Element::new(context.streams[0].source.layout());
+            comm.set(&mut element, name.as_bytes()).unwrap();
+            bytes.set_bits(&mut element, count);
+            load.set_bits(&mut element, (count as f64 / 2.0).to_bits());
+            super::add(&rendered.instruments, &rendered.keys, &mut totals, &element, &mut full);
+        }
+        let lines = [
+            "elements",
+            r#"        comm="cat": 2"#,
+            "",
+            r#"        comm="\x1b[2J": 1"#,
+            "",
+            "bytes",
+            r#"        comm="cat": 7 B"#,
+            "",
+            r#"        comm="\x1b[2J": 5 B"#,
+            "",
+            "load",
+            r#"        comm="cat": 2"#,
+            "",
+            r#"        comm="\x1b[2J": 2.5"#,
+            "",
+            "",
+        ];
+        let text = text::text(&rendered.instruments, &totals);
+        assert_eq!(text.split('\n').collect::<Vec<_>>(), lines);
+        assert_eq!(full, 0);
     }
 }
