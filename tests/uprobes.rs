@@ -3,11 +3,11 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use common::docker::{self, Container, docker};
-use common::{Ig, Live, gadget_source, skip, traced};
+use common::{Ig, Live, gadget_source, traced};
 use serde_json::Value;
 use tempfile::TempDir;
 
