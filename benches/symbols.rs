@@ -102,10 +102,7 @@ fn ours(stacks: &[Vec<u64>]) -> Result<()> {
 }
 
 fn library(stacks: &[Vec<u64>]) -> Result<()> {
-    let symbolizer = Symbolizer::builder()
-        .enable_code_info(false)
-        .enable_inlined_fns(false)
-        .build();
+    let symbolizer = Symbolizer::new();
     let source = Source::Process(source::Process::new(Pid::Slf));
     let pass = || -> Result<Duration> {
         timed(|| {

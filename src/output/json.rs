@@ -13,6 +13,8 @@ use crate::data::{Accessor, DataSource, Element, FieldId, Kind, Scalar, SourceTy
 #[derive(Debug)]
 pub struct Encoder {
     plan: Plan<Value>,
+    /// Where the plan ends.
+    end: Position,
     /// The parts of the plan that are worth keeping from element to element, in order.
     memos: Vec<Memo>,
     fields: Vec<FieldId>,
@@ -52,8 +54,10 @@ impl Encoder {
         compiler.indent(depth);
         compiler.object(&nodes, depth, true);
         let memos = compiler.memos;
+        let end = plan.position();
         Self {
             plan,
+            end,
             memos,
             fields,
             pretty,
@@ -77,7 +81,7 @@ impl Encoder {
             let (from, to) = (memo.from, memo.to);
             memo.append(element, out, |out| plan.run_part(from, to, out, write));
         }
-        plan.run_part(done, plan.position(), out, write);
+        plan.run_part(done, self.end, out, write);
     }
 
     /// Appends a batch as one JSON array.

@@ -15,7 +15,6 @@ mod fake_docker;
 
 mod arm64;
 mod cases;
-mod cpio;
 mod denied;
 mod gadgets;
 mod table;
