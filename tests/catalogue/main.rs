@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/json_schema.rs"]
+mod json_schema;
 
 mod capabilities;
 mod costs;
