@@ -2,6 +2,9 @@
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
+# What `build` builds and `run` runs; `dev` is built in a fraction of the time, and shares it with the tests.
+PROFILE ?= release
+IG = target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/ig
 # Where rustup puts cargo, for shells that have not been told yet.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
@@ -22,11 +25,11 @@ toolchain:
 
 # A complete target/release/ig: headers and catalogue are inside.
 build: toolchain
-	$(CARGO) build --release --bin ig
+	$(CARGO) build --profile $(PROFILE) --bin ig
 
 # A few seconds of trace_open on the live kernel, while a process and, where docker is, a container open files.
 run: build
-	scripts/demo.sh target/release/ig
+	scripts/demo.sh $(IG)
 
 # All tests that this machine can run. Needs root: programs are loaded into the kernel, containers are started.
 test: setup
@@ -72,14 +75,16 @@ check: toolchain
 
 # The measured claims of the README, against a minimal libbpf program in C.
 bench: setup build
-	benches/peer.sh target/release/ig
-	benches/idle.sh target/release/ig
+	benches/peer.sh $(IG)
+	benches/idle.sh $(IG)
+	benches/tax.py $(IG)
+	benches/fetch.py $(IG)
 
 man: toolchain
 	$(CARGO) run --quiet --example man -- target/man
 
 install: build man
-	install -D -m 0755 target/release/ig $(DESTDIR)$(PREFIX)/bin/ig
+	install -D -m 0755 $(IG) $(DESTDIR)$(PREFIX)/bin/ig
 	for page in target/man/*.1; do install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man1/$$(basename $$page); done
 
 clean:

@@ -31,7 +31,7 @@ if [ "${1:-all}" != build ]; then
     packages="$packages docker.io:dockerd docker-registry:docker-registry skopeo:skopeo busybox-static iproute2:ip
         openssl:openssl procps:pgrep xz-utils:xz gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc libc6-dev-arm64-cross qemu-system-arm:qemu-system-aarch64
         util-linux:unshare python3:python3 qemu-system-x86:qemu-system-x86_64 binutils:strip bpftool:bpftool libbpf-dev libelf-dev zlib1g-dev tmux:tmux
-        golang-go:go valgrind:valgrind g++:c++"
+        golang-go:go valgrind:valgrind g++:c++ e2fsprogs:mke2fs chromium:chromium"
 fi
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin

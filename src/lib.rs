@@ -34,6 +34,7 @@ pub mod recording;
 pub mod stop;
 pub mod symbols;
 mod text;
+pub mod vm;
 pub mod wasm;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};

@@ -212,6 +212,21 @@ fn shown_code_is_compiled_code() {
         file("go.mod"),
         "README.md and tests/gadgets/lab_open/4 differ"
     );
+    let guests = fs::read_to_string(root().join("docs/wasm.md")).unwrap();
+    for (language, file) in [("go", "main.go.txt"), ("rust", "lib.rs.txt")] {
+        let start = format!("```{language}\n");
+        let shown = guests
+            .split(&start)
+            .nth(1)
+            .and_then(|rest| rest.split("```").next())
+            .unwrap();
+        let template = fs::read_to_string(root().join("wasmapi/template").join(file)).unwrap();
+        let template = template.replace("NAME", "mygadget");
+        assert!(
+            template.starts_with(shown),
+            "docs/wasm.md and wasmapi/template/{file} differ"
+        );
+    }
     let snippets: Vec<&str> = readme
         .split("```c\n")
         .skip(2)

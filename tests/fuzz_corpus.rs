@@ -162,6 +162,11 @@ fn object() {
 }
 
 #[test]
+fn symbols() {
+    replay("symbols", 600, bodies::symbols::run);
+}
+
+#[test]
 fn usdt_args() {
     replay("usdt_args", 4000, bodies::usdt_args::run);
 }

@@ -15,9 +15,10 @@ use inspektor_gadget::operators::local_manager::ContainerSource;
 use serde_json::{Map, Value, json};
 
 /// Whose parameters are compared.
-const PREFIXES: [&str; 8] = [
+const PREFIXES: [&str; 9] = [
     "custom.",
     "operator.oci.ebpf.",
+    "operator.oci.wasm.",
     "operator.LocalManager.",
     "operator.filter.",
     "operator.sort.",
@@ -176,6 +177,12 @@ fn compare_sources(name: &str) {
         .as_array_mut()
         .unwrap()
         .retain(|source| source["exposed"] == json!(true));
+    // The record is in the order of the names.
+    for list in [&mut got, &mut expected] {
+        list.as_array_mut()
+            .unwrap()
+            .sort_by_key(|source| source["name"].to_string());
+    }
     assert_eq!(got.as_array().unwrap().len(), expected.as_array().unwrap().len());
     for (got, expected) in got
         .as_array_mut()

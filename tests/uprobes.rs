@@ -3,11 +3,11 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use common::docker::{self, Container, docker};
-use common::{Ig, Live, gadget_source, skip, traced};
+use common::{Ig, Live, gadget_source, traced};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -100,21 +100,9 @@ fn programs_of_go_without_symbols() {
     let Some(ig) = Ig::new() else { return };
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("gotraced");
-    let go = [PathBuf::from("go"), PathBuf::from("/usr/local/go/bin/go")];
-    let Some(go) = go.iter().find(|go| {
-        let version = Command::new(go).arg("version").stdout(Stdio::null()).status();
-        version.is_ok_and(|status| status.success())
-    }) else {
-        return skip("go (package golang-go)");
-    };
-    let built = Command::new(go)
-        .args(["build", "-ldflags=-s -w", "-o"])
-        .arg(&program)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traced/traced.go"))
-        .env("GOCACHE", dir.path().join("cache"))
-        .env("GO111MODULE", "off")
-        .status();
-    assert!(built.is_ok_and(|status| status.success()));
+    if !traced::compile_go("traced.go", &program) {
+        return;
+    }
     let entry = format!("uprobe/{}:main.traced", program.display());
     let on_return = format!("uretprobe/{}:main.traced", program.display());
     let gadget = gadget(&[&entry, &on_return]);

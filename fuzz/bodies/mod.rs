@@ -15,6 +15,7 @@ pub mod guest;
 pub mod ld_cache;
 pub mod object;
 pub mod recording;
+pub mod symbols;
 pub mod usdt_args;
 
 use inspektor_gadget::data::{Annotations, DataSource, Element, Kind, NewField, Scalar, SourceType, StaticField};

@@ -21,7 +21,9 @@ pub mod tar;
 #[cfg(test)]
 pub(crate) mod testing;
 mod wasm;
+mod watch;
 
 pub use clang::Target;
 pub use pipeline::{BuildEvent, BuildOptions, Built, build_gadget};
 pub use source::{BUILD_FILE, Source, is_source_path};
+pub use watch::SourceWatch;

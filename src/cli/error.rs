@@ -56,6 +56,12 @@ pub(super) fn report(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
+/// Shows an error that does not end the command.
+pub(super) fn show(error: &Error) {
+    let text = message(error, std::io::stderr().is_terminal());
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
 fn message(error: &Error, terminal: bool) -> String {
     let shown = |text: &str| if terminal { for_terminal(text) } else { text.to_owned() };
     let mut text = format!("Error: {}\n", shown(&error.to_string()));

@@ -14,6 +14,7 @@ mod flags;
 mod gadget;
 mod gadget_args;
 mod gadget_info;
+mod guest_profile;
 mod help;
 mod host;
 mod image;
@@ -31,6 +32,7 @@ mod signals;
 mod stdout;
 mod top;
 mod version;
+mod watch;
 
 use std::process::ExitCode;
 

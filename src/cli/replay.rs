@@ -42,6 +42,7 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     let head = recording.head().clone();
     let mut gadget = Gadget::replay(recording)
         .annotate(run::list(&early.values, "operator.oci.annotate"))
+        .guest(run::guest_options(early.values.is_true(run_flags::PROFILE_GUEST)))
         .build()?;
 
     let output_params = run::output_params(&gadget);

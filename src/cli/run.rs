@@ -10,13 +10,15 @@ use super::host::{self, HostOptions};
 use super::progress::Bar;
 use super::signals::Interrupts;
 use super::stdout::stdout;
-use super::{explain, gadget_info, resident, run_flags};
+use super::{explain, gadget_info, guest_profile, resident, run_flags, watch};
 use crate::build::{BuildEvent, BuildOptions, build_gadget, is_source_path};
 use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, RuntimeKind};
 use crate::ebpf::btf::{KeptBtf, KernelBtf};
 use crate::ebpf::buffer::{BufferKind, BufferSettings};
 use crate::gadget::{Gadget, Report};
-use crate::image::{GadgetImage, PullPolicy, RegistryOptions, ResolveOptions, Resolver, Store, StoreChoice};
+use crate::image::{
+    GadgetImage, PackedImage, PullPolicy, RegistryOptions, ResolveOptions, Resolver, Store, StoreChoice,
+};
 use crate::metadata::config::Config;
 use crate::metadata::custom::CustomParams;
 use crate::metadata::params::typed::split_list;
@@ -48,9 +50,20 @@ pub(super) struct Prepared {
 
 /// Runs the gadget that the command line names.
 pub(super) fn run(args: &GadgetArgs) -> Result<()> {
-    let Some(mut prepared) = prepare(args)? else {
-        return Ok(());
-    };
+    if !args.is_only_help() {
+        let early = args.early()?;
+        if early.values.is_true(run_flags::WATCH) && !early.help {
+            return watch::run(args, &early);
+        }
+    }
+    match prepare(args)? {
+        Some(prepared) => run_prepared(prepared),
+        None => Ok(()),
+    }
+}
+
+/// Runs a gadget to its end as the command line says.
+pub(super) fn run_prepared(mut prepared: Prepared) -> Result<()> {
     let values = &prepared.values;
     let record_to = values
         .get(run_flags::RECORD)
@@ -73,6 +86,15 @@ pub(super) fn prepare(args: &GadgetArgs) -> Result<Option<Prepared>> {
     if args.is_only_help() {
         return print(&args.help_page()?).map(|()| None);
     }
+    prepare_of(args, Interrupts::take, find_image)
+}
+
+/// The same with the image that `find` gives for a name.
+pub(super) fn prepare_of(
+    args: &GadgetArgs,
+    interrupts: impl FnOnce() -> Result<Interrupts>,
+    find: impl FnOnce(&str, &ParamValues) -> Result<GadgetImage>,
+) -> Result<Option<Prepared>> {
     let early = args.early()?;
     let host_options = HostOptions::from_matches(&args.root_matches()?);
     // Help and explanations need the image, but nothing of the host.
@@ -83,7 +105,7 @@ pub(super) fn prepare(args: &GadgetArgs) -> Result<Option<Prepared>> {
         host::require_root()?;
         Some(Host::new(host::prepare(&host_options)?.root))
     };
-    let interrupts = Interrupts::take()?;
+    let interrupts = interrupts()?;
     let Some(name) = early.image.as_ref().and_then(|name| name.to_str()) else {
         return print(&args.help_page()?).map(|()| None);
     };
@@ -97,7 +119,8 @@ pub(super) fn prepare(args: &GadgetArgs) -> Result<Option<Prepared>> {
         Some(host) => containers(&early.values, host)?,
         None => ContainerSource::Unavailable("nothing is run".to_owned()),
     };
-    let (mut gadget, output_params, asked) = instantiate(args, name, &early.values, containers, host_files)?;
+    let image = find(name, &early.values).context("fetching gadget information")?;
+    let (mut gadget, output_params, asked) = instantiate_image(args, &image, containers, host_files)?;
     let values = match asked {
         Strict::Help { page, output } => {
             return print(&match output.as_deref() {
@@ -157,6 +180,9 @@ pub(super) fn show(
     running.wait(timeout(values)?);
     let report = running.stop()?;
     say_losses(&report);
+    if values.is_true(run_flags::PROFILE_GUEST) {
+        guest_profile::say(report.guest_profile());
+    }
     if let Some(recorded) = report.recorded() {
         tracing::info!("recorded {} events in {}", recorded.events, recorded.path.display());
     }
@@ -178,15 +204,22 @@ pub(super) fn instantiate(
     host: Option<Host>,
 ) -> Result<(Gadget, [Param; 2], Strict)> {
     let image = find_image(name, early).context("fetching gadget information")?;
+    instantiate_image(args, &image, containers, host)
+}
+
+/// The same for an image that is there.
+pub(super) fn instantiate_image(
+    args: &GadgetArgs,
+    image: &GadgetImage,
+    containers: ContainerSource,
+    host: Option<Host>,
+) -> Result<(Gadget, [Param; 2], Strict)> {
     let instantiate = |values: &ParamValues| {
-        let mut builder = Gadget::builder(&image)
+        let mut builder = Gadget::builder(image)
             .annotate(list(values, "operator.oci.annotate"))
             .environment(environment(values))
             .containers(containers.clone())
-            .guest(GuestOptions {
-                cache: beside_store(WASM_CACHE),
-                ..GuestOptions::default()
-            })
+            .guest(guest_options(values.is_true(run_flags::PROFILE_GUEST)))
             .values(values);
         if let Some(host) = &host {
             builder = builder.host_files(host.clone());
@@ -198,7 +231,7 @@ pub(super) fn instantiate(
             .context("fetching gadget information")
     };
     // The values of custom parameters change the metadata, and thereby maybe everything that follows.
-    let mut gadget = instantiate(&args.early_values(&custom_params(&image)?)?)?;
+    let mut gadget = instantiate(&args.early_values(&custom_params(image)?)?)?;
     let mut output_params = self::output_params(&gadget);
     let mut asked = args.strict(&params(&gadget, &output_params))?;
     if let Strict::Run(values) = &asked
@@ -210,6 +243,15 @@ pub(super) fn instantiate(
         asked = args.strict(&params(&gadget, &output_params))?;
     }
     Ok((gadget, output_params, asked))
+}
+
+/// How gadgets' own code is run: with compiled modules kept beside the store.
+pub(super) fn guest_options(profile: bool) -> GuestOptions {
+    GuestOptions {
+        cache: beside_store(WASM_CACHE),
+        profile,
+        ..GuestOptions::default()
+    }
 }
 
 /// The parameters that the metadata of an image depends on.
@@ -282,7 +324,12 @@ fn beside_store(name: &str) -> Option<PathBuf> {
 }
 
 /// Builds the image of the source at `path`. What was just built from the user's own files needs no further trust.
-fn build_image(path: &Path) -> Result<GadgetImage> {
+pub(super) fn build_image(path: &Path) -> Result<GadgetImage> {
+    GadgetImage::from_packed(&build_packed(path)?, None)
+}
+
+/// The same with everything that is in it, for all architectures.
+pub(super) fn build_packed(path: &Path) -> Result<PackedImage> {
     // Never in the store of another user: what is in the cache is trusted.
     let options = BuildOptions {
         cache: beside_store(BUILD_CACHE),
@@ -294,7 +341,7 @@ fn build_image(path: &Path) -> Result<GadgetImage> {
     for warning in &built.warnings {
         tracing::warn!("{warning}");
     }
-    GadgetImage::from_packed(&built.pack()?, None)
+    built.pack()
 }
 
 pub(super) fn list(values: &ParamValues, name: &str) -> Vec<String> {

@@ -21,6 +21,10 @@ pub(super) const EXPLAIN: &str = "explain";
 pub(super) const FAIL_ON_LOSS: &str = "fail-on-loss";
 /// Full name of `--include-self`.
 pub(super) const INCLUDE_SELF: &str = "include-self";
+/// Full name of `--profile-guest`.
+pub(super) const PROFILE_GUEST: &str = "profile-guest";
+/// Full name of `--watch`.
+pub(super) const WATCH: &str = "watch";
 /// Full name of `--timestamps`.
 pub(super) const TIMESTAMPS: &str = "timestamps";
 /// Full name of `--loss-records`.
@@ -111,6 +115,8 @@ const FLAGS: &[Flag] = &[
     switch(NONE, INCLUDE_SELF, "false", "Show events of this very process too"),
     text(NONE, TIMESTAMPS, "local", "How columns show times; relative is in seconds since the first").one_of(&["local", "utc", "relative"]),
     switch(NONE, LOSS_RECORDS, "false", "Put a record into the JSON of single data sources where events were lost"),
+    switch(NONE, PROFILE_GUEST, "false", "Say at the end which functions took the time of the gadget's own code"),
+    switch(NONE, WATCH, "false", "Build anew and restart whenever the gadget's source changes"),
     text(NONE, "file", "", "Run what this manifest (a path or an http(s) URL) describes").short('f'),
 
     list(OCI, "allowed-gadgets", "", "Run only these images: references, repository@digest, or prefixes followed by *"),
@@ -192,7 +198,7 @@ pub(super) fn params() -> Vec<Param> {
 
 /// The flags of `ig replay`: those that say nothing about images, the kernel and container runtimes.
 pub(super) fn replay_params() -> Vec<Param> {
-    const OF_RUNS: [&str; 4] = [TIMEOUT, OCI_STORE_USER, RECORD, "file"];
+    const OF_RUNS: [&str; 5] = [TIMEOUT, OCI_STORE_USER, RECORD, WATCH, "file"];
     let is_of_replays = |param: &Param| match param.prefix.as_str() {
         OCI => param.key == "annotate",
         EBPF | CONTAINERS | METRICS | "operator.socketenricher." | "operator.env." => false,

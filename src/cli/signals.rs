@@ -2,6 +2,7 @@
 //!
 //! SIGINT and SIGTERM are blocked in every thread and taken by one thread of ours, so that no code runs inside a signal handler.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::signal::{SigSet, Signal};
@@ -9,10 +10,11 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::stop::StopSignal;
 use crate::{Result, ResultExt};
 
-/// Takes interrupts from when it is made.
-#[derive(Debug)]
+/// Takes interrupts from when it is made. Clones are the same.
+#[derive(Clone, Debug)]
 pub(super) struct Interrupts {
     run: Arc<Mutex<Option<StopSignal>>>,
+    came: Arc<AtomicBool>,
 }
 
 impl Interrupts {
@@ -24,11 +26,14 @@ impl Interrupts {
         signals.thread_block().context("blocking signals")?;
         let run: Arc<Mutex<Option<StopSignal>>> = Arc::default();
         let target = Arc::clone(&run);
+        let came = Arc::new(AtomicBool::new(false));
+        let comes = Arc::clone(&came);
         std::thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
                 loop {
                     let Ok(signal) = signals.wait() else { continue };
+                    comes.store(true, Ordering::Release);
                     match &*target.lock().unwrap_or_else(PoisonError::into_inner) {
                         // Nothing runs yet that would have to be undone: end as if the signal had not been taken.
                         None => exit_at_once(128 + signal as i32),
@@ -38,7 +43,12 @@ impl Interrupts {
                 }
             })
             .context("starting the signal thread")?;
-        Ok(Self { run })
+        Ok(Self { run, came })
+    }
+
+    /// Whether there was an interrupt.
+    pub(super) fn came(&self) -> bool {
+        self.came.load(Ordering::Acquire)
     }
 
     /// From now on an interrupt ends `run`.

@@ -4,11 +4,9 @@
 //! soon as all is attached.
 
 use std::ffi::c_void;
-use std::fs::File;
-use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,14 +14,13 @@ use std::thread::JoinHandle;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType, PerfBuffer, PerfBufferBuilder, ProgramMut};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use tracing::{debug, warn};
 
 use super::filter::bpf_error;
 use super::id;
 use super::options::HookBuffer;
 use super::table::{Pending, Record, RecordKind};
-use crate::ebpf::btf::{CoreRelocations, KernelBtf, MinimalOptions, minimal};
+use crate::ebpf::btf::{CustomBtf, KernelBtf};
 use crate::ebpf::buffer::ring::Ring;
 use crate::ebpf::features::Feature;
 use crate::{Error, ErrorKind, Result, ResultExt};
@@ -83,8 +80,9 @@ impl Hook {
         let map = filters.as_ref().map(|filters| filters.map.as_fd());
         let load = || {
             if btf.is_none() {
-                let minimal = MinimalBtf::of_kernel();
-                match minimal.and_then(|minimal| Self::load_with(host_mntns, buffer, &minimal.path(), map)) {
+                let minimal = CustomBtf::of_kernel(&TYPES)
+                    .and_then(|btf| btf.ok_or_else(|| Error::unsupported("some types may be in modules")));
+                match minimal.and_then(|btf| Self::load_with(host_mntns, buffer, Path::new(&btf.path()), map)) {
                     Ok(hook) => return Ok(hook),
                     Err(error) => debug!("container hook: {error}; trying with the kernel's whole BTF"),
                 }
@@ -295,45 +293,22 @@ impl Filters {
     }
 }
 
-/// The kernel's types that the hook's programs relocate against, in a memory file.
-struct MinimalBtf(File);
-
-impl MinimalBtf {
-    /// Every type whose layout a program asks for. One that is missing here makes loading fail, not go wrong.
-    const NAMES: [&str; 13] = [
-        "bpf_raw_tracepoint_args",
-        "cgroup",
-        "cgroup_subsys_id",
-        "cgroup_subsys_state",
-        "css_set",
-        "kernfs_node",
-        "mnt_namespace",
-        "net",
-        "ns_common",
-        "nsproxy",
-        "syscall_trace_enter",
-        "syscall_trace_exit",
-        "task_struct",
-    ];
-
-    fn of_kernel() -> Result<Self> {
-        let kernel = KernelBtf::required()?;
-        let wanted = CoreRelocations {
-            names: Self::NAMES.map(str::to_owned).into(),
-            ..CoreRelocations::default()
-        };
-        let bytes = minimal(&kernel, &wanted, MinimalOptions::default())?
-            .ok_or_else(|| Error::unsupported("some types may be in modules"))?;
-        let fd = memfd_create(c"ig-hook-btf", MFdFlags::MFD_CLOEXEC).context("creating a memory file")?;
-        let mut file = File::from(fd);
-        file.write_all(&bytes).context("writing a memory file")?;
-        Ok(Self(file))
-    }
-
-    fn path(&self) -> PathBuf {
-        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
-    }
-}
+/// Every type whose layout a program asks for.
+const TYPES: [&str; 13] = [
+    "bpf_raw_tracepoint_args",
+    "cgroup",
+    "cgroup_subsys_id",
+    "cgroup_subsys_state",
+    "css_set",
+    "kernfs_node",
+    "mnt_namespace",
+    "net",
+    "ns_common",
+    "nsproxy",
+    "syscall_trace_enter",
+    "syscall_trace_exit",
+    "task_struct",
+];
 
 struct PendingMap(MapHandle);
 

@@ -5,16 +5,14 @@
 //! or attach them; any other failure is the gadget's.
 
 use std::collections::HashSet;
-use std::io::Write as _;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use libbpf_rs::{MapType, Object, OpenMapMut, OpenObject, ProgramAttachType};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::attach::{Section, freplace};
 use super::btf::archive::{self, Machine};
-use super::btf::{BtfKind, KernelBtf, MinimalOptions, minimal};
+use super::btf::{BtfKind, CustomBtf, KernelBtf, MinimalOptions, minimal};
 use super::buffer::{BufferKind, BufferSettings};
 use super::features::{self, Feature};
 use super::loaded::Loaded;
@@ -23,7 +21,7 @@ use super::object::{EbpfObject, IFACE, PARAM_PREFIX, ProgramInfo, open};
 use super::print::{self, Log};
 use super::sockets::{SocketFields, SocketOwners};
 use crate::metadata::params::ParamValues;
-use crate::{Error, ErrorKind, Result, ResultExt};
+use crate::{Error, ErrorKind, Result};
 
 /// How many lines of the verifier's log an error shows.
 const LOG_TAIL: usize = 12;
@@ -580,23 +578,5 @@ fn load_error(error: &libbpf_rs::Error, log: &Log) -> Error {
             log.cause()
                 .map_or_else(|| error.to_string(), |cause| format!("{cause}: {error}")),
         ),
-    }
-}
-
-/// BTF in a memory file, which libbpf opens by path.
-pub(super) struct CustomBtf {
-    file: std::fs::File,
-}
-
-impl CustomBtf {
-    pub(super) fn new(bytes: &[u8]) -> Result<Self> {
-        let fd = memfd_create(c"ig-btf", MFdFlags::MFD_CLOEXEC).context("creating a memory file for BTF")?;
-        let mut file = std::fs::File::from(fd);
-        file.write_all(bytes).context("writing BTF")?;
-        Ok(Self { file })
-    }
-
-    pub(super) fn path(&self) -> String {
-        format!("/proc/self/fd/{}", self.file.as_raw_fd())
     }
 }

@@ -1,5 +1,6 @@
 //! Loading a gadget’s eBPF object: BTF, markers, variables, maps, attachment and event buffers.
 
+mod apart;
 pub mod attach;
 pub mod btf;
 pub mod buffer;
@@ -16,6 +17,7 @@ mod loaded;
 pub mod markers;
 pub mod object;
 pub mod params;
+mod perf_event;
 mod print;
 pub mod schema;
 pub mod sockets;

@@ -73,6 +73,7 @@ pub struct GadgetBuilder<'i> {
     buffers: BufferSettings,
     host: bool,
     guest: GuestOptions,
+    revised: Option<(Vec<u8>, Option<Arc<[u8]>>)>,
 }
 
 /// What a gadget is made of.
@@ -123,7 +124,16 @@ impl<'i> GadgetBuilder<'i> {
             buffers: BufferSettings::default(),
             host: false,
             guest: GuestOptions::default(),
+            revised: None,
         }
+    }
+
+    /// Takes this metadata and this code of its own in place of those that the gadget comes with. So a recording can be replayed through what
+    /// has become of its gadget since; the records are the recorded ones.
+    #[must_use]
+    pub fn revised(mut self, metadata: impl Into<Vec<u8>>, code: Option<&[u8]>) -> Self {
+        self.revised = Some((metadata.into(), code.map(Into::into)));
+        self
     }
 
     /// How to run the gadget's own code.
@@ -187,7 +197,11 @@ impl<'i> GadgetBuilder<'i> {
 
     /// Instantiates the gadget.
     pub fn build(self) -> Result<Gadget> {
-        let about = record::About::of(&self.origin, &self.annotations)?;
+        let mut about = record::About::of(&self.origin, &self.annotations)?;
+        if let Some((metadata, code)) = self.revised {
+            about.metadata = metadata;
+            about.code = code;
+        }
         let mut config = Config::parse(&about.metadata)
             .context("unmarshalling metadata")
             .context("setting metadata")?;

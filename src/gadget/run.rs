@@ -13,7 +13,7 @@ use crate::data::{LossPlace, Losses};
 use crate::operators::{Context, Explanation, Instance, StackMaps, priority};
 use crate::recording::{Player, Playing, Recorded};
 use crate::stop::StopSignal;
-use crate::wasm::Guest;
+use crate::wasm::{Guest, Profile};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// How often a run looks whether the kernel's filter is still large enough.
@@ -31,6 +31,8 @@ pub struct Running {
     events: u64,
     /// The counters of all data sources.
     losses: Vec<(String, Arc<Losses>)>,
+    /// Where the time of a guest that has ended went.
+    profile: Option<Profile>,
 }
 
 impl std::fmt::Debug for Running {
@@ -58,6 +60,7 @@ pub struct Report {
     losses: Vec<Loss>,
     events: u64,
     recorded: Option<Recorded>,
+    profile: Option<Profile>,
 }
 
 impl Report {
@@ -79,6 +82,11 @@ impl Report {
     /// What was recorded, if anything was to be.
     pub fn recorded(&self) -> Option<&Recorded> {
         self.recorded.as_ref()
+    }
+
+    /// Where the time of the gadget's own code went, if it has some and that was to be measured.
+    pub fn guest_profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
     }
 }
 
@@ -202,6 +210,7 @@ impl Gadget {
             stop: context.stop.clone(),
             events: 0,
             losses,
+            profile: None,
         };
         let object = object.map(|object| ToLoad {
             object,
@@ -342,6 +351,7 @@ impl Running {
         result = result.and(self.stop_instances(|instance| instance.stop()));
         if let Some(mut guest) = self.guest.take() {
             result = result.and(guest.post_stop());
+            self.profile = guest.profile();
         }
         result
     }
@@ -368,6 +378,7 @@ impl Running {
             losses: losses.filter(|loss| loss.count > 0).collect(),
             events: self.events,
             recorded: None,
+            profile: self.profile.clone(),
         }
     }
 }

@@ -11,6 +11,9 @@ use crate::data::{Accessor, DataSource, Element, FieldId, Kind, Scalar};
 /// The output mode that shows histograms as text.
 pub const MODE: &str = "histogram";
 
+/// The modes in which what is summed up is JSON with units and bounds.
+pub const JSON_MODES: [&str; 2] = ["json", "jsonpretty"];
+
 /// Fields of these types are the counts of a histogram.
 const SLOTS: [&str; 2] = ["type:gadget_histogram_slot__u32", "type:gadget_histogram_slot__u64"];
 
@@ -28,25 +31,25 @@ pub struct Interval {
 /// Characters of the longest bar.
 const BAR: u64 = 40;
 
-/// The intervals of slots whose widths double: slot `i` counts from 2^i to 2^(i+1) - 1, the first one 0, too. Empty slots at the end
-/// are left out, but not the first slot.
-pub fn exponential(slots: &[u64]) -> Vec<Interval> {
-    let used = slots.iter().rposition(|count| *count > 0).map_or(1, |last| last + 1);
+/// What a slot counts whose widths double: slot `i` the values from 2^i to 2^(i+1) - 1, the first one 0, too.
+pub fn interval(slot: usize, count: u64) -> Interval {
     let power = |exponent: usize| {
         u32::try_from(exponent)
             .ok()
             .and_then(|exponent| 1u64.checked_shl(exponent))
     };
-    slots
-        .iter()
-        .take(used)
-        .enumerate()
-        .map(|(i, count)| Interval {
-            start: if i == 0 { 0 } else { power(i).unwrap_or(u64::MAX) },
-            end: power(i + 1).map_or(u64::MAX, |next| next - 1),
-            count: *count,
-        })
-        .collect()
+    Interval {
+        start: if slot == 0 { 0 } else { power(slot).unwrap_or(u64::MAX) },
+        end: power(slot + 1).map_or(u64::MAX, |next| next - 1),
+        count,
+    }
+}
+
+/// The intervals of `slots`. Empty slots at the end are left out, but not the first slot.
+pub fn exponential(slots: &[u64]) -> Vec<Interval> {
+    let used = slots.iter().rposition(|count| *count > 0).map_or(1, |last| last + 1);
+    let used = slots.iter().take(used).enumerate();
+    used.map(|(slot, count)| interval(slot, *count)).collect()
 }
 
 /// Appends the text of `intervals`, whose values are in `unit`; nothing if there are none.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fields::unknown_source;
 use super::point::{point, suggest};
-use super::profile;
+use super::{histogram, profile};
 use crate::data::DataSource;
 use crate::{Error, Result};
 
@@ -56,6 +56,12 @@ pub fn supported(source: &DataSource) -> BTreeSet<String> {
         .filter(|mode| !mode.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+/// Whether the only thing in `source` is what all sums of another data source look like. Such a source declares no mode but
+/// [`histogram::MODE`]; those of [`histogram::JSON_MODES`] are there besides.
+pub fn is_rendered(source: &DataSource) -> bool {
+    source.annotation("metrics.print") == Some("true") && supported(source).contains(histogram::MODE)
 }
 
 /// The mode that `source` is shown in unless the user says otherwise.
@@ -117,6 +123,11 @@ impl<'a> Modes<'a> {
         Ok(modes)
     }
 
+    /// The mode that is asked for `source`, supported or not.
+    pub fn asked(&self, source: &DataSource) -> Option<&'a str> {
+        self.by_source.get(source.name()).copied().or(self.any)
+    }
+
     /// The mode of each of `sources`, in order.
     ///
     /// A mode without a data source is for all that support it; the others are not shown, unless none supports it.
@@ -135,7 +146,7 @@ impl<'a> Modes<'a> {
         sources
             .iter()
             .map(|source| {
-                let Some(mode) = self.by_source.get(source.name()).copied().or(self.any) else {
+                let Some(mode) = self.asked(source) else {
                     return Ok(Mode::named(&default_mode(source)));
                 };
                 let supported = supported(source);
@@ -143,6 +154,8 @@ impl<'a> Modes<'a> {
                     Ok(Mode::named(mode))
                 } else if mode == CSV {
                     Ok(Mode::Csv)
+                } else if histogram::JSON_MODES.contains(&mode) && is_rendered(source) {
+                    Ok(Mode::Text(mode.to_owned()))
                 } else if let Some(form) = profile::Form::parse(mode).filter(|_| profile::is_profile(source)) {
                     Ok(Mode::Profile(form))
                 } else if self.any.is_some() && somebody_supports {
@@ -162,6 +175,9 @@ impl<'a> Modes<'a> {
         let mut names: Vec<&str> = supported.iter().map(String::as_str).collect();
         if !supported.contains(CSV) {
             names.push(CSV);
+        }
+        if is_rendered(source) {
+            names.extend(histogram::JSON_MODES);
         }
         if profile::is_profile(source) {
             names.extend(profile::Form::NAMES.map(|(name, _)| name));

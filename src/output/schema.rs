@@ -9,6 +9,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::json::Form;
+use super::mode;
 use super::tree::{self, Node};
 use crate::data::{DataSource, Field, Kind, LossPlace, Scalar, SourceType};
 
@@ -54,6 +55,9 @@ pub fn schema(sources: &[&DataSource], options: Options) -> Value {
 
 /// One line of one data source.
 fn line(source: &DataSource) -> Map<String, Value> {
+    if mode::is_rendered(source) {
+        return metrics(source);
+    }
     let nodes = tree::tree(source, |a, b| a.as_bytes().cmp(b.as_bytes()));
     let mut event = fields(&nodes);
     let mut line = match source.source_type() {
@@ -68,12 +72,42 @@ fn line(source: &DataSource) -> Map<String, Value> {
     line
 }
 
+/// All sums of a data source, as they are printed in its place.
+fn metrics(source: &DataSource) -> Map<String, Value> {
+    let sum = |more: Value| {
+        let mut properties = object([
+            ("name", json!({"type": "string"})),
+            ("unit", json!({"type": "string"})),
+            (
+                "attributes",
+                json!({"type": "object", "description": "What tells sums of one name apart"}),
+            ),
+        ]);
+        properties.extend(more.as_object().cloned().unwrap_or_default());
+        closed(properties)
+    };
+    let bound = json!({"type": ["number", "null"]});
+    let count = || Value::from(number(Scalar::Uint64));
+    let bucket = closed(object([("start", bound.clone()), ("end", bound), ("count", count())]));
+    let histogram = json!({"count": count(), "buckets": {"type": "array", "items": bucket}});
+    let value = json!({"value": {"type": ["number", "null"]}});
+    object([
+        ("title", source.name().into()),
+        ("type", "array".into()),
+        ("items", json!({"anyOf": [sum(histogram), sum(value)]})),
+    ])
+}
+
 /// An object with these fields and no other.
 fn fields(nodes: &[Node<'_>]) -> Map<String, Value> {
     let properties: Map<String, Value> = nodes
         .iter()
         .map(|node| (node.field.name().to_owned(), field(node).into()))
         .collect();
+    closed(properties)
+}
+
+fn closed(properties: Map<String, Value>) -> Map<String, Value> {
     // Two fields may have one name; one that is asked for twice would make the schema invalid.
     let required: Vec<&String> = properties.keys().collect();
     object([

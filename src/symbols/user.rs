@@ -443,7 +443,8 @@ fn cut(name: &str) -> &str {
 fn symbolizer() -> Symbolizer {
     Symbolizer::builder()
         .enable_auto_reload(false)
-        .enable_code_info(false)
+        // Without it inlined functions are left out, too.
+        .enable_code_info(true)
         .enable_inlined_fns(true)
         .build()
 }

@@ -4,7 +4,7 @@
 //! one packet or function of the life cycle at a time. Code that is inside already nests instead.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wasmer::{AsStoreMut, FunctionEnv, RuntimeError, Store};
 
@@ -12,6 +12,7 @@ use super::handles::Object;
 use super::host::{Answer, Host, Inside};
 use super::limits::NESTED_EMISSIONS;
 use super::lines::Packet;
+use super::profile::Side;
 use super::trap;
 use crate::data::{Code, CodeSubscription, Element, LossPlace, Pipeline, SharedPipeline, SourceType};
 use crate::{Error, Result};
@@ -231,7 +232,7 @@ fn call_back(inside: &mut Inside<'_>, subscription: CodeSubscription, object: Ob
 /// Runs the guest, watched if it is not running already.
 pub(super) fn enter<T>(
     inside: &mut Inside<'_>,
-    function: &str,
+    function: &'static str,
     limit: Duration,
     call: impl FnOnce(&mut Inside<'_>) -> std::result::Result<T, RuntimeError>,
 ) -> std::result::Result<T, RuntimeError> {
@@ -239,7 +240,7 @@ pub(super) fn enter<T>(
     host.depth += 1;
     let outermost = host.depth == 1;
     let turnstile = outermost.then(|| host.turnstile.clone());
-    let start = (outermost && host.profile.is_some()).then(Instant::now);
+    host.begin(Side::Guest, function);
     if let Some(turnstile) = &turnstile {
         host.lent_growth = 0;
         turnstile.enter(limit);
@@ -250,8 +251,6 @@ pub(super) fn enter<T>(
     }
     let host = inside.host();
     host.depth -= 1;
-    if let (Some(start), Some(profile)) = (start, &mut host.profile) {
-        profile.note(function, start.elapsed());
-    }
+    host.end();
     result
 }

@@ -11,7 +11,7 @@ use super::handles::{FieldOf, Handles, Object};
 use super::limits::{KEPT_BYTES, TimeLimits, WARNINGS};
 use super::lines::Lines;
 use super::memory::{self, BufPtr};
-use super::profile::Profile;
+use super::profile::{Meter, Side};
 use super::undeclared::Undeclared;
 use super::watchdog::Turnstile;
 use crate::data::RawError;
@@ -45,10 +45,12 @@ pub(super) struct Host {
     /// Callbacks that failed.
     pub(super) failures: u64,
     pub(super) subscriptions: usize,
+    /// Symbols of the kernel that were looked up at our expense.
+    pub(super) lookups: u32,
     /// Bytes of host memory that the guest has made the host keep, apart from what hangs on handles.
     pub(super) kept: usize,
     pub(super) output: super::wasi::Output,
-    pub(super) profile: Option<Profile>,
+    pub(super) profile: Option<Meter>,
     /// By how much packets grew that are lent to the guest at the moment.
     pub(super) lent_growth: usize,
     /// The fields that the guest has looked up.
@@ -76,6 +78,7 @@ impl Host {
             closed: None,
             failures: 0,
             subscriptions: 0,
+            lookups: 0,
             kept: 0,
             output: super::wasi::Output::default(),
             profile: None,
@@ -83,6 +86,22 @@ impl Host {
             reads: Vec::new(),
             undeclared: Undeclared::default(),
             warnings: HashMap::new(),
+        }
+    }
+
+    /// A function is called, if that is to be measured.
+    #[inline]
+    pub(super) fn begin(&mut self, side: Side, function: &'static str) {
+        if let Some(meter) = &mut self.profile {
+            meter.begin(side, function);
+        }
+    }
+
+    /// The function that was called last has ended.
+    #[inline]
+    pub(super) fn end(&mut self) {
+        if let Some(meter) = &mut self.profile {
+            meter.end();
         }
     }
 

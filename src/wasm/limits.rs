@@ -22,6 +22,8 @@ pub const ARRAY_ELEMENTS: usize = 1 << 20;
 pub const KEPT_BYTES: usize = 256 << 20;
 /// Emissions by the guest of a source within emissions of the same one.
 pub const NESTED_EMISSIONS: usize = 1024;
+/// Symbols of the kernel that are looked up without counting as the guest's time.
+pub const FREE_LOOKUPS: u32 = 16;
 /// Warnings about one host function; later ones are counted.
 pub const WARNINGS: u32 = 10;
 /// Bytes of one line of the guest's standard error.

@@ -34,4 +34,4 @@ mod watchdog;
 
 pub use inspect::upcalls;
 pub use phases::{API_VERSION, Guest, GuestOptions, PARAM_PREFIX};
-pub use profile::Profile;
+pub use profile::{FunctionTime, Profile, Side};

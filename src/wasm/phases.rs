@@ -11,7 +11,7 @@ use super::events::{Entrance, Live, Shared, enter, flush};
 use super::host::{Host, Inside};
 use super::limits::TimeLimits;
 use super::lines::Lines;
-use super::profile::Profile;
+use super::profile::{Meter, Profile};
 use super::watchdog::Watchdog;
 use super::{abi, engine, trap, wasi};
 use crate::data::Demand;
@@ -90,7 +90,7 @@ impl Guest {
         let mut host = Host::new(watchdog.turnstile(), options.limits, context.stop.clone());
         host.params = values.with_prefix(PARAM_PREFIX);
         host.without_kernel = options.without_kernel;
-        host.profile = options.profile.then(Profile::default);
+        host.profile = options.profile.then(Meter::default);
         let env = FunctionEnv::new(&mut store, host);
         let mut imports = Imports::new();
         abi::define(&mut imports, &mut store.as_store_mut(), &env);
@@ -270,7 +270,7 @@ impl Guest {
 
     /// Where the guest's time went, if that was to be measured.
     pub fn profile(&self) -> Option<Profile> {
-        self.shared.lock().inside().host().profile.clone()
+        self.shared.lock().inside().host().profile.as_ref().map(Meter::profile)
     }
 
     /// The very end.
@@ -285,7 +285,7 @@ impl Guest {
     }
 
     /// Calls a function of the life cycle, if the guest has it. With `context` it can change data sources and configuration.
-    fn phase(&mut self, function: &str, mut context: Option<&mut Context>) -> Result<()> {
+    fn phase(&mut self, function: &'static str, mut context: Option<&mut Context>) -> Result<()> {
         if let Some(context) = &mut context {
             let lines = Lines::borrow(&mut context.streams);
             let mut live = self.shared.lock();
@@ -314,7 +314,7 @@ impl Guest {
     }
 
     /// Calls an exported function without parameters; `None` if there is none.
-    fn call(&self, function: &str) -> Result<Option<Box<[Value]>>, Failure> {
+    fn call(&self, function: &'static str) -> Result<Option<Box<[Value]>>, Failure> {
         let Ok(exported) = self.instance.exports.get_function(function) else {
             return Ok(None);
         };

@@ -245,3 +245,10 @@ fn block_devices_of_a_container() {
     assert_eq!(elements[0]["proc"]["mntns_id"], mount_namespace(container.pid()));
     assert_only_of(&container, &live.stop().ok().stdout);
 }
+
+#[test]
+fn only_file_systems_whose_functions_are_known() {
+    let Some(ig) = Ig::new() else { return };
+    ig.line("run trace_fsslower --pull never --host --filesystem vfat")
+        .fails_with(&["gadgetPreStart", "not supported; there are btrfs, ext4, fuse"]);
+}

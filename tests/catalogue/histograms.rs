@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 
 use super::common::{Ig, eventually};
+use super::json_schema::validate;
 
 /// The counts of the last histogram that was printed, by the text of the interval.
 fn counts(lines: &[String]) -> Vec<(String, u64)> {
@@ -55,8 +56,39 @@ fn times_of_a_disk() {
         "{lines:?}"
     );
     live.stop().ok();
-    ig.line("run profile_blockio --pull never -o json")
-        .fails_with(&["output mode \"json\"", "histogram"]);
+    ig.line("run profile_blockio --pull never -o yaml")
+        .fails_with(&["output mode \"yaml\"", "histogram", "json"]);
+}
+
+#[test]
+fn as_json_with_bounds_and_units() {
+    let Some(ig) = Ig::new() else { return };
+    let live = ig.start("run profile_blockio --pull never -o json");
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = dir.path().join("file");
+    let last = eventually("requests of the disk", || {
+        let mut file = std::fs::File::create(&path).unwrap();
+        file.write_all(&vec![7; 1 << 20]).unwrap();
+        file.sync_all().unwrap();
+        let lines = live.lines();
+        let last: serde_json::Value = serde_json::from_str(lines.last()?).unwrap();
+        (last[0]["count"].as_u64()? > 0).then_some(last)
+    });
+    live.stop().ok();
+    let histogram = &last[0];
+    assert_eq!(
+        (&histogram["name"], &histogram["unit"]),
+        (&"latency".into(), &"µs".into())
+    );
+    let buckets = histogram["buckets"].as_array().unwrap();
+    assert_eq!(buckets.len(), 27);
+    assert_eq!((&buckets[0]["start"], &buckets[0]["end"]), (&0.into(), &1.into()));
+    assert_eq!((&buckets[3]["start"], &buckets[3]["end"]), (&8.into(), &15.into()));
+    let sum: u64 = buckets.iter().map(|bucket| bucket["count"].as_u64().unwrap()).sum();
+    assert_eq!(histogram["count"], sum);
+    let schema = ig.line("schema profile_blockio").ok().stdout;
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    validate(&schema, &last).unwrap();
 }
 
 #[test]

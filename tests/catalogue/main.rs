@@ -3,17 +3,23 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/json_schema.rs"]
+mod json_schema;
 
 mod capabilities;
 mod costs;
+mod dns;
 mod files;
 mod histograms;
 mod memory;
+mod mutexes;
 mod network;
 mod processes;
+mod seccomp;
 mod signals;
 mod sockets;
 mod stacks;
+mod traceloop;
 
 use std::os::unix::fs::MetadataExt;
 

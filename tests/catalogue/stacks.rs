@@ -6,7 +6,8 @@ use std::process::{Child, Command};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::common::{Ig, traced};
+use super::common::docker::Container;
+use super::common::{Ig, skip, traced};
 use super::{start, wait_element};
 
 /// A process that is killed when this is dropped.
@@ -75,6 +76,50 @@ fn a_profile_names_functions() {
     // Most samples are of user mode, where there is no kernel stack, and that is nothing to complain about.
     assert!(ran.stdout.contains("\"kern_stack\":\"\""), "{}", ran.stdout);
     assert!(!ran.stderr.contains("is lost"), "{}", ran.stderr);
+}
+
+/// Waits until a profile of what `flags` select has a user stack that begins so.
+fn wait_stack(ig: &Ig, flags: &str, begins: &str) -> Value {
+    let live = start(ig, "profile_cpu", &format!("--collect-ustack {flags}"));
+    let row = wait_element(&live, begins, |row| {
+        row["user_stack_raw"]["symbols"]
+            .as_str()
+            .is_some_and(|symbols| symbols.starts_with(begins))
+    });
+    live.stop().ok();
+    row
+}
+
+#[test]
+fn inlined_functions_have_frames_of_their_own() {
+    let Some(ig) = Ig::new() else { return };
+    let (_dir, path) = program(&["-g"]);
+    let burning = Killed(Command::new(&path).arg("burn").spawn().unwrap());
+    let flags = format!("--host --pid {}", burning.0.id());
+    wait_stack(&ig, &flags, "burn_inlined; burn_leaf; burn_outer; main; ");
+}
+
+#[test]
+fn files_of_containers_are_found_through_their_roots() {
+    let Some(ig) = Ig::new() else { return };
+    let (dir, _path) = program(&["-static"]);
+    let volume = format!("{}:/only-in-the-container", dir.path().display());
+    let container = Container::start_with("stacks", &["-v", &volume], "exec /only-in-the-container/igwork burn");
+    let row = wait_stack(&ig, &format!("-c {}", container.name), "burn_leaf; burn_outer; main; ");
+    assert_eq!(row["runtime"]["containerName"], *container.name);
+}
+
+#[test]
+fn stripped_go_programs_know_their_functions() {
+    let Some(ig) = Ig::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("igwork");
+    if !traced::compile_go("work.go", &path) {
+        return;
+    }
+    let burning = Killed(Command::new(&path).spawn().unwrap());
+    let flags = format!("--host --pid {}", burning.0.id());
+    wait_stack(&ig, &flags, "main.burnLeaf; runtime.main; ");
 }
 
 #[test]
@@ -173,6 +218,35 @@ fn allocations_of_all_kinds() {
     assert_eq!(unmapped["addr"], of("mmap", 8192 * 5)["addr"]);
 }
 
+/// A click on a function makes it as wide as the picture.
+fn opens_in_a_browser(picture: &str) {
+    let Some(browser) = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|name| Command::new(name).arg("--version").output().is_ok())
+    else {
+        return skip("a browser: chromium");
+    };
+    let click = "<script>\
+        var box = Array.prototype.find.call(document.querySelectorAll(\"#boxes > g\"), function (g) { \
+            return g.textContent.indexOf(\"burn_leaf (\") === 0; });\
+        box.dispatchEvent(new MouseEvent(\"click\", { bubbles: true }));\
+        var width = box.querySelector(\"rect\").getBoundingClientRect().width;\
+        document.documentElement.setAttribute(\"data-width\", width);\
+        </script></svg>";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("profile.svg");
+    std::fs::write(&path, picture.replace("</svg>", &click.replace(" > ", " &gt; "))).unwrap();
+    let output = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", dir.path().join("browser").display()))
+        .arg(format!("file://{}", path.display()))
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(shown.contains("data-width=\"1200\""), "{shown}\n{said}");
+}
+
 #[test]
 fn profiles_become_pictures() {
     let Some(ig) = Ig::new() else { return };
@@ -199,6 +273,7 @@ fn profiles_become_pictures() {
         picture.contains("<title>burn_leaf (") && picture.contains("<title>process_cpu ("),
         "{picture}"
     );
+    opens_in_a_browser(&picture);
     let profile = run("pprof").stdout;
     let mut message = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&profile[..]), &mut message).unwrap();

@@ -1,7 +1,7 @@
 //! Programs to be traced, compiled from `tests/traced`.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Where the gadgets under `tests/gadgets/attach` look for the program.
 pub(crate) const TRACED: &str = "/var/tmp/ig-test-traced";
@@ -27,4 +27,25 @@ pub(crate) fn compile_source(source: &str, flags: &[&str], output: &Path) {
         .expect("gcc can be run");
     assert!(status.success(), "gcc {flags:?}");
     std::fs::rename(fresh, output).expect("the compiled program");
+}
+
+/// Compiles a Go program of `tests/traced` to `output`, without symbols. `false` if there is no Go, which has been said.
+#[track_caller]
+pub(crate) fn compile_go(source: &str, output: &Path) -> bool {
+    let Some(go) = ["go", "/usr/local/go/bin/go"].into_iter().find(|go| {
+        let version = Command::new(go).arg("version").stdout(Stdio::null()).status();
+        version.is_ok_and(|status| status.success())
+    }) else {
+        super::skip("go (package golang-go)");
+        return false;
+    };
+    let built = Command::new(go)
+        .args(["build", "-ldflags=-s -w", "-o"])
+        .arg(output)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traced").join(source))
+        .env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-cache"))
+        .env("GO111MODULE", "off")
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "go build {source}");
+    true
 }

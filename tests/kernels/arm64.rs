@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::cpio::Archive;
+use inspektor_gadget::vm::Archive;
+
 use super::vm::{console_of, scratch};
 
 const INIT: &str = r#"#!/bin/busybox sh
@@ -47,11 +48,13 @@ fn trace_open() {
     for directory in ["/proc", "/sys", "/dev", "/tmp", "/root", "/var/lib/ig", "/run"] {
         archive.directory(directory);
     }
-    archive.file("/init", 0o755, INIT.as_bytes());
-    archive.file("/etc/only-this-is-opened", 0o644, b"");
-    archive.copy(&find(&root, "busybox"), "/bin/busybox");
-    archive.copy(&ig, "/bin/ig");
-    archive.copy(&find(&root, "ld-linux-aarch64.so.1"), "/lib/ld-linux-aarch64.so.1");
+    archive.file("/init", 0o755, INIT.as_bytes()).expect("room");
+    archive.file("/etc/only-this-is-opened", 0o644, b"").expect("room");
+    archive.copy(&find(&root, "busybox"), "/bin/busybox").expect("room");
+    archive.copy(&ig, "/bin/ig").expect("room");
+    archive
+        .copy(&find(&root, "ld-linux-aarch64.so.1"), "/lib/ld-linux-aarch64.so.1")
+        .expect("room");
     for library in [
         "libc.so.6",
         "libm.so.6",
@@ -60,7 +63,9 @@ fn trace_open() {
         "libpthread.so.0",
         "librt.so.1",
     ] {
-        archive.copy(&find(&root, library), &format!("/lib/aarch64-linux-gnu/{library}"));
+        archive
+            .copy(&find(&root, library), &format!("/lib/aarch64-linux-gnu/{library}"))
+            .expect("room");
     }
     let initramfs = scratch(archive);
     let mut qemu = Command::new("qemu-system-aarch64");

@@ -22,7 +22,7 @@ fn cell(row: &str, buffer: &str, result: &str) {
 }
 
 /// What is said of a gadget that cannot run on this kernel: nothing but what [`in_vm`] kernels before `since` may say.
-fn limited(row: &str, buffer: &str, since: (u32, u32), live: &Live) -> bool {
+pub(crate) fn limited(row: &str, buffer: &str, since: (u32, u32), live: &Live) -> bool {
     let Err(log) = live.running_or_failed() else {
         return false;
     };
@@ -31,7 +31,7 @@ fn limited(row: &str, buffer: &str, since: (u32, u32), live: &Live) -> bool {
     true
 }
 
-fn start(ig: &Ig, gadget: &str, flags: &[&str]) -> Live {
+pub(crate) fn start(ig: &Ig, gadget: &str, flags: &[&str]) -> Live {
     let fixed = [
         "run",
         gadget,

@@ -15,8 +15,8 @@ mod fake_docker;
 
 mod arm64;
 mod cases;
-mod cpio;
 mod denied;
 mod gadgets;
+mod guests;
 mod table;
 mod vm;

@@ -5,12 +5,14 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use inspektor_gadget::vm::Archive;
 
 use super::cases;
 use super::common::traced::{self, TRACED};
-use super::common::{Ig, skip};
-use super::cpio::Archive;
+use super::common::{Ig, Ran, skip};
 use super::gadgets::bundled;
 use super::table::Table;
 
@@ -43,7 +45,7 @@ fn other_kernels() {
         return skip("qemu-system-x86_64");
     }
     let images = cases::images(&ig);
-    let initramfs = initramfs(&images);
+    let (initramfs, disk) = (initramfs(&images), disk());
     let mut failed = Vec::new();
     let mut table = Table::default();
     for Configuration {
@@ -54,7 +56,7 @@ fn other_kernels() {
     {
         println!("--- Linux {name} in QEMU");
         let start = Instant::now();
-        let output = boot(&directory.join("vmlinuz"), &initramfs, parameters);
+        let output = boot(&directory.join("vmlinuz"), &initramfs, &disk, parameters);
         for line in output.lines().filter(|line| shown(line)) {
             println!("{name}: {line}");
         }
@@ -70,6 +72,24 @@ fn other_kernels() {
     assert!(failed.is_empty(), "cases failed on Linux {failed:?}");
     if let Some(path) = std::env::var_os("IG_TEST_KERNELS_TABLE") {
         write_table(Path::new(&path), &table);
+    }
+}
+
+/// `ig gadget test --kernel` boots a machine of its own.
+#[test]
+fn declared_cases() {
+    let Some(ig) = Ig::new() else { return };
+    if Command::new("qemu-system-x86_64").arg("--version").output().is_err() {
+        return skip("qemu-system-x86_64");
+    }
+    let (_, directory) = kernels("6.1").pop().expect("it was asked for");
+    let gadget = Path::new(env!("CARGO_MANIFEST_DIR")).join("gadgets/trace_open");
+    let mut command = ig.command(["gadget", "test", "--kernel"]);
+    command.arg(directory.join("vmlinuz")).arg(gadget);
+    let ran = Ran::from(command.output().expect("ig can be run"));
+    assert!(ran.status == Some(0), "{}{}", ran.stdout, ran.stderr);
+    for line in ["ok      a file that is read (", "ok      only what fails (", "3 passed"] {
+        assert!(ran.stdout.contains(line), "{}", ran.stdout);
     }
 }
 
@@ -158,6 +178,8 @@ fn shown(line: &str) -> bool {
 
 /// The directories of the wanted kernels, fetched if they are not there.
 fn kernels(wanted: &str) -> Vec<(String, PathBuf)> {
+    static FETCHING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/testenv/kernels.sh");
     let output = Command::new(script)
         .args(wanted.split_whitespace())
@@ -179,23 +201,25 @@ fn initramfs(images: &Path) -> tempfile::NamedTempFile {
         archive.directory(directory);
     }
     let init = INIT.replace("@BUNDLED@", &bundled().join(" "));
-    archive.file("/init", 0o755, init.as_bytes());
-    archive.file("/etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n");
-    archive.file("/etc/group", 0o644, b"root:x:0:\n");
-    archive.copy(&which("busybox"), "/bin/busybox");
+    archive.file("/init", 0o755, init.as_bytes()).expect("room");
+    archive
+        .file("/etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n")
+        .expect("room");
+    archive.file("/etc/group", 0o644, b"root:x:0:\n").expect("room");
+    archive.copy(&which("busybox"), "/bin/busybox").expect("room");
     let ig = Path::new(env!("CARGO_BIN_EXE_ig"));
     let cases = std::env::current_exe().expect("this is a program");
     let stripped = tempfile::tempdir().expect("a temporary directory");
     for (program, at) in [(ig, env!("CARGO_BIN_EXE_ig")), (cases.as_path(), "/cases")] {
-        archive.copy(&strip(program, stripped.path()), at);
+        archive.copy(&strip(program, stripped.path()), at).expect("room");
         for library in libraries(program) {
-            archive.copy(&library, &library.to_string_lossy());
+            archive.copy(&library, &library.to_string_lossy()).expect("room");
         }
     }
-    archive.copy(images, "/images.tar");
+    archive.copy(images, "/images.tar").expect("room");
     let traced = stripped.path().join("traced");
     traced::compile(&["-static"], &traced);
-    archive.copy(&traced, TRACED);
+    archive.copy(&traced, TRACED).expect("room");
     scratch(archive)
 }
 
@@ -235,14 +259,39 @@ fn which(program: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{program} is not installed"))
 }
 
-/// Boots `kernel` with more `parameters`; what it printed until it ended or was ended.
-fn boot(kernel: &Path, initramfs: &tempfile::NamedTempFile, parameters: &str) -> String {
+/// A disk with an empty ext4 file system.
+fn disk() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let mut mke2fs = Command::new("mke2fs");
+    mke2fs.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin");
+    let status = mke2fs
+        .args(["-q", "-F", "-t", "ext4"])
+        .arg(file.path())
+        .arg("16M")
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "mke2fs");
+    file
+}
+
+/// Boots `kernel` with more `parameters` and `disk`, which stays as it is; what it printed until it ended or was ended.
+fn boot(
+    kernel: &Path,
+    initramfs: &tempfile::NamedTempFile,
+    disk: &tempfile::NamedTempFile,
+    parameters: &str,
+) -> String {
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args(["-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "1536"])
         .args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-kernel"])
         .arg(kernel)
         .arg("-initrd")
         .arg(initramfs.path())
+        // The one kind of disk that needs no modules.
+        .args(["-device", "nvme,drive=disk,serial=cases", "-drive"])
+        .arg(format!(
+            "file={},if=none,id=disk,format=raw,snapshot=on",
+            disk.path().display()
+        ))
         .arg("-append")
         .arg(format!(
             "console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,yama,apparmor,bpf {parameters}"

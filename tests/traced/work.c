@@ -11,10 +11,16 @@
 
 volatile unsigned long sink;
 
-__attribute__((noinline)) void burn_leaf(unsigned long n)
+/* Only debugging information knows that it is there. */
+static inline __attribute__((always_inline)) void burn_inlined(unsigned long n)
 {
 	for (unsigned long i = 0; i < n; i++)
 		sink += i * i;
+}
+
+__attribute__((noinline)) void burn_leaf(unsigned long n)
+{
+	burn_inlined(n);
 }
 
 __attribute__((noinline)) void burn_outer(unsigned long rounds)

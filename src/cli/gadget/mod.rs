@@ -2,6 +2,7 @@
 
 mod list;
 mod new;
+mod test;
 
 use clap::{ArgMatches, Command};
 
@@ -10,15 +11,17 @@ use crate::Result;
 
 pub(super) fn command() -> Command {
     Command::new("gadget")
-        .about("Find gadgets, and write new ones")
+        .about("Find gadgets, write new ones, and test them")
         .subcommand(list::command())
         .subcommand(new::command())
+        .subcommand(test::command())
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     match matches.subcommand() {
         Some(("list", matches)) => list::run(matches),
         Some(("new", matches)) => new::run(matches),
+        Some(("test", matches)) => test::run(matches),
         _ => print(&command().bin_name("ig gadget").render_help().to_string()),
     }
 }

@@ -31,13 +31,15 @@ use crate::{Error, Result, ResultExt};
 const TICK: Duration = Duration::from_millis(40);
 
 /// Flags of `ig run` that say how and where events are written, or that only end it in another way.
-const NOT_OURS: [&str; 6] = [
+const NOT_OURS: [&str; 8] = [
     "explain",
     "fail-on-loss",
     "file",
     "loss-records",
+    "profile-guest",
     "record",
     "timestamps",
+    "watch",
 ];
 
 pub(super) fn command() -> Command {

@@ -17,10 +17,11 @@ use nix::errno::Errno;
 
 use super::dispatcher::{self, Dispatch};
 use super::netlink::{self, Interface};
-use super::netns::{in_a_thread, inside, new_namespace};
+use super::netns::{inside, new_namespace};
 use super::sites::{Attachment, LoadedProgram, Sites};
 use super::sys;
 use crate::containers::{Host, Place};
+use crate::ebpf::apart::in_a_thread;
 use crate::{Error, ErrorKind, Result};
 
 /// What a program does at a network interface.

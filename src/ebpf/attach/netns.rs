@@ -15,6 +15,7 @@ use super::dispatcher::Dispatch;
 use super::sites::{Attachment, LoadedProgram, Sites};
 use super::sys;
 use crate::containers::Place;
+use crate::ebpf::apart::in_a_thread;
 use crate::metadata::config::Config;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -199,18 +200,6 @@ pub(super) fn inside<T: Send>(namespace: &File, work: impl FnOnce() -> Result<T>
     in_a_thread(|| {
         setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).context("entering the network namespace")?;
         work()
-    })
-}
-
-pub(super) fn in_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("ig-netns".to_owned())
-            .spawn_scoped(scope, work)
-            .context("starting a thread")?;
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "a thread panicked")))
     })
 }
 

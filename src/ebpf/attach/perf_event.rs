@@ -1,10 +1,11 @@
 //! Programs that run when a perf event fires: so far the CPU's clock.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use libbpf_rs::{Link, ProgramMut};
 
 use super::failed;
+use crate::ebpf::perf_event;
 use crate::metadata::config::Config;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -65,7 +66,7 @@ pub(super) fn attach(program: &ProgramMut<'_>, settings: PerfSettings) -> Result
         let event = match open(cpu, settings.frequency) {
             Ok(event) => event,
             // It went offline meanwhile.
-            Err(nix::errno::Errno::ENODEV) => continue,
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => continue,
             Err(error) => {
                 let limit = "/proc/sys/kernel/perf_event_max_sample_rate";
                 return Err(Error::new(
@@ -88,7 +89,7 @@ pub(super) fn attach(program: &ProgramMut<'_>, settings: PerfSettings) -> Result
     Ok(links)
 }
 
-fn open(cpu: u32, frequency: u64) -> std::result::Result<OwnedFd, nix::errno::Errno> {
+fn open(cpu: u32, frequency: u64) -> std::io::Result<OwnedFd> {
     let mut attr = libbpf_sys::perf_event_attr {
         type_: libbpf_sys::PERF_TYPE_SOFTWARE,
         size: size_of::<libbpf_sys::perf_event_attr>() as u32,
@@ -98,20 +99,7 @@ fn open(cpu: u32, frequency: u64) -> std::result::Result<OwnedFd, nix::errno::Er
     };
     attr.set_freq(1);
     attr.__bindgen_anon_1.sample_freq = frequency;
-    // SAFETY: `attr` is a whole perf_event_attr of the size that it names, and the kernel only reads it.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            &raw const attr,
-            -1,
-            cpu as libc::c_int,
-            -1,
-            libbpf_sys::PERF_FLAG_FD_CLOEXEC as libc::c_ulong,
-        )
-    };
-    let fd = nix::errno::Errno::result(fd)?;
-    // SAFETY: the kernel has just returned this descriptor, which nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    perf_event::open(&attr, cpu)
 }
 
 /// The numbers in a list like `0-3,8`.

@@ -4,6 +4,7 @@
 //! checked, and chains of types are followed to a bounded depth only.
 
 pub mod archive;
+mod custom;
 mod extra;
 mod kernel;
 mod mapping;
@@ -12,6 +13,7 @@ mod reloc;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub(crate) use custom::CustomBtf;
 pub use extra::{ExtraStruct, ExtraType};
 pub use kernel::{KeptBtf, KernelBtf, Origin};
 pub use minimal::{MinimalOptions, minimal};

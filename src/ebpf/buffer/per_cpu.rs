@@ -4,7 +4,7 @@
 //! There is one buffer per CPU. A buffer that overwrites is written backwards, so that its newest record comes first.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use libbpf_sys::perf_event_attr;
 
 use super::mapping::Mapping;
 use super::page_size;
+use crate::ebpf::perf_event;
 use crate::{Error, ErrorKind, Result};
 
 // Of the kernel's linux/perf_event.h.
@@ -181,20 +182,7 @@ impl CpuBuffer {
         attr.__bindgen_anon_2.wakeup_watermark = 1;
         attr.set_watermark(1);
         attr.set_write_backward(u64::from(overwrites));
-        // SAFETY: `attr` is a whole perf_event_attr of the size that it names, and the kernel only reads it.
-        let fd = unsafe {
-            libc::syscall(
-                libc::SYS_perf_event_open,
-                &raw const attr,
-                -1,
-                cpu as libc::c_int,
-                -1,
-                libbpf_sys::PERF_FLAG_FD_CLOEXEC as libc::c_ulong,
-            )
-        };
-        let fd = nix::errno::Errno::result(fd)?;
-        // SAFETY: the kernel has just returned this descriptor, which nobody else owns.
-        let event = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        let event = perf_event::open(&attr, cpu)?;
         let page = page_size() as usize;
         // The kernel overwrites what is mapped so that its reader cannot tell it how far it is.
         let protection = match overwrites {

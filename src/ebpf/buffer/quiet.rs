@@ -5,17 +5,17 @@
 //! the reader comes by itself, on its timer, nobody has to wake it.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use libbpf_sys::perf_event_attr;
 
 use super::perf::software_event;
+use crate::ebpf::perf_event;
 use crate::{Error, ErrorKind, Result};
 
 // Of the kernel's linux/perf_event.h: `_IO('$', 5)`, and the bit `watermark` of the attributes.
 const PERF_EVENT_IOC_SET_OUTPUT: libc::Ioctl = 0x2405;
-const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
 
 /// The pairs of events, by CPU.
 #[derive(Debug)]
@@ -85,22 +85,7 @@ fn open(cpu: u32, of: RawFd, bytes: usize, read_format: u64) -> io::Result<Owned
     let mut attributes: perf_event_attr = software_event(read_format);
     attributes.set_watermark(1);
     attributes.__bindgen_anon_2.wakeup_watermark = u32::try_from(bytes / 2).unwrap_or(u32::MAX);
-    // SAFETY: `attributes` is read during the call only.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            &raw const attributes,
-            -1 as libc::pid_t,
-            cpu as libc::c_int,
-            -1 as libc::c_int,
-            PERF_FLAG_FD_CLOEXEC,
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call made it for us alone; descriptors fit into an int.
-    let event = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    let event = perf_event::open(&attributes, cpu)?;
     // SAFETY: takes two descriptors, both open.
     let redirected = unsafe { libc::ioctl(event.as_raw_fd(), PERF_EVENT_IOC_SET_OUTPUT, of) };
     if redirected < 0 {

@@ -15,9 +15,10 @@ use nix::sched::{CloneFlags, setns};
 use super::records::Records;
 use super::sys::open_iterator;
 use super::{Failure, OnRecord, Source};
+use crate::ebpf::apart::in_a_thread;
 use crate::ebpf::attach::IterKind;
 use crate::operators::{NetworkNamespace, NetworkNamespaces};
-use crate::{Error, ErrorKind, Result, ResultExt};
+use crate::{Error, Result, ResultExt};
 
 /// The kernel writes into a buffer of 8 pages before it hands anything out; more room than that is of no use.
 const BUFFER: usize = 64 << 10;
@@ -108,19 +109,6 @@ impl Source for IteratorReader {
     fn complaint(&self) -> &'static str {
         "error running iterator"
     }
-}
-
-/// Runs `work` on a thread that ends with it.
-fn in_a_thread(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("ig-netns".to_owned())
-            .spawn_scoped(scope, work)
-            .context("starting a thread")?;
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "a thread panicked")))
-    })
 }
 
 /// Moves this thread. `false` if the namespace is not there any more: its process has ended.

@@ -20,10 +20,9 @@ use nix::sys::utsname::uname;
 
 pub use fields::{SocketFields, VALUE_TYPE};
 
-use super::btf::{CoreRelocations, KernelBtf, MinimalOptions, minimal};
+use super::btf::CustomBtf;
 use super::features::Feature;
 use super::fetch::sys::open_iterator;
-use super::load::CustomBtf;
 use super::print;
 use crate::containers::cgroup::mount_point;
 use crate::{Error, ErrorKind, Result, ResultExt};
@@ -114,14 +113,7 @@ impl SocketOwners {
     }
 
     fn load(fields: SocketFields) -> Result<Self> {
-        let kernel = KernelBtf::running()?.ok_or_else(|| Error::unsupported("the kernel does not show its types"))?;
-        let wanted = CoreRelocations {
-            names: TYPES.map(str::to_owned).into(),
-            ..CoreRelocations::default()
-        };
-        // Types of other kernels than this one are among them: that is no reason to look into modules.
-        let btf = minimal(&kernel, &wanted, MinimalOptions::default())?;
-        let btf = btf.map(|bytes| CustomBtf::new(&bytes)).transpose()?;
+        let btf = CustomBtf::of_kernel(&TYPES)?;
         let root = mount_point()
             .and_then(|path| Ok(File::open(path)?))
             .inspect_err(|error| tracing::debug!("owners of sockets: {error}"))

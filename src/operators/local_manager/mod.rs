@@ -5,6 +5,7 @@
 //!
 //! [`Gate`]: crate::data::Gate
 
+mod announce;
 mod fields;
 mod gate;
 
@@ -13,6 +14,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use self::announce::Announcer;
 use self::fields::{ContainerField, add_container_fields, has_rivals};
 use self::gate::{ContainerGate, Selection};
 use super::{
@@ -70,6 +72,7 @@ pub struct LocalManager {
     containers: ContainerSource,
     needs: ContainerNeeds,
     streams: Vec<EnrichedStream>,
+    announcer: Option<Announcer>,
     host: bool,
     selector: Selector,
     filter: Option<Arc<MntnsFilter>>,
@@ -88,8 +91,8 @@ struct EnrichedStream {
 }
 
 impl LocalManager {
-    /// Adds the container fields to every stream that says in which namespace an event happened. `None` if there is nothing to do:
-    /// no such stream, and nothing that the kernel side needs.
+    /// Adds the container fields to every stream that says in which namespace an event happened, and the data source that tells of
+    /// containers. `None` if there is nothing to do: no such stream, and nothing that the kernel side or the gadget's code needs.
     pub fn instantiate(
         context: &mut Context,
         containers: ContainerSource,
@@ -123,13 +126,15 @@ impl LocalManager {
                 fields,
             });
         }
-        if streams.is_empty() && !needs.any() {
+        let announcer = Announcer::instantiate(context)?;
+        if streams.is_empty() && announcer.is_none() && !needs.any() {
             return Ok(None);
         }
         Ok(Some(Self {
             containers,
             needs,
             streams,
+            announcer,
             host: false,
             selector: Selector::default(),
             filter: None,
@@ -401,6 +406,11 @@ impl Instance for LocalManager {
     fn prepare(&mut self, context: &mut Context) -> Result<()> {
         let collection = match &self.containers {
             ContainerSource::Collection(collection) | ContainerSource::Recorded(collection) => Arc::clone(collection),
+            ContainerSource::Unavailable(why) if self.announcer.is_some() => {
+                return Err(Error::unsupported(format!(
+                    "container-collection isn't available, but containers datasource is enabled: {why}"
+                )));
+            }
             ContainerSource::Unavailable(why) if self.host || !(self.needs.filters || self.selects()) => {
                 tracing::warn!(
                     "container-collection isn't available: container enrichment and filtering won't work: {why}"
@@ -474,10 +484,20 @@ impl Instance for LocalManager {
         Ok(())
     }
 
-    fn start(&mut self, _context: &mut Context) -> Result<()> {
+    fn start(&mut self, context: &mut Context) -> Result<()> {
         // Only now: containers were listed, and the hook was loaded, while the gadget was.
         if let ContainerSource::Collection(collection) = &self.containers {
             collection.wait_initial();
+            if let Some(announcer) = &mut self.announcer {
+                announcer.start(context, collection, self.selector.clone(), self.host)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pre_stop(&mut self) -> Result<()> {
+        if let Some(announcer) = &mut self.announcer {
+            announcer.stop();
         }
         Ok(())
     }

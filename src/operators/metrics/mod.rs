@@ -1,9 +1,10 @@
 //! Values that are summed up, as text, for data sources whose metadata says `metrics.print: true`.
 //!
 //! The data source itself is not shown. In its place there is `<name>-rendered`, whose only field is the text of all its
-//! histograms, counters and gauges since the start, at every interval.
+//! histograms, counters and gauges since the start, at every interval. Who asks for JSON gets them so in that field.
 
 mod instrument;
+mod json;
 mod text;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ use crate::data::{
 use crate::metadata::duration;
 use crate::metadata::params::typed::go_quote;
 use crate::metadata::params::{Param, ParamValues, TypeHint};
+use crate::output::histogram;
+use crate::output::mode::Modes;
 use crate::stop::StopSignal;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -26,6 +29,8 @@ use crate::{Error, ErrorKind, Result, ResultExt};
 const PARAM_PREFIX: &str = "operator.otel-metrics.";
 const INTERVAL: &str = "otel-metrics-print-interval";
 const DEFAULT_INTERVAL: &str = "1000ms";
+/// Full name of the parameter that says how data sources are shown.
+const OUTPUT: &str = "operator.cli.output";
 const SHORTEST: Duration = Duration::from_millis(25);
 /// Sums that are kept; elements with further keys are counted as failed.
 const MAX_TOTALS: usize = 10_000;
@@ -46,7 +51,35 @@ struct Rendered {
     text: FieldId,
     instruments: Vec<Instrument>,
     keys: Vec<Key>,
+    form: Form,
     totals: Arc<Mutex<Totals>>,
+}
+
+/// How sums are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Form {
+    #[default]
+    Text,
+    Json,
+    JsonPretty,
+}
+
+impl Form {
+    fn named(mode: Option<&str>) -> Self {
+        match mode {
+            Some("json") => Self::Json,
+            Some("jsonpretty") => Self::JsonPretty,
+            _ => Self::Text,
+        }
+    }
+
+    fn render(self, instruments: &[Instrument], totals: &Totals) -> String {
+        match self {
+            Self::Text => text::text(instruments, totals),
+            Self::Json => format!("{}\n", json::values(instruments, totals)),
+            Self::JsonPretty => format!("{:#}\n", json::values(instruments, totals)),
+        }
+    }
 }
 
 /// What tells sums of one instrument apart.
@@ -59,10 +92,11 @@ struct Key {
 /// By instrument and the bytes of the keys.
 type Totals = BTreeMap<(usize, Vec<u8>), Entry>;
 
-/// A sum, with the text of its keys.
+/// A sum, with its keys as text and as values.
 #[derive(Debug)]
 struct Entry {
     keys: String,
+    attributes: serde_json::Map<String, serde_json::Value>,
     total: Total,
 }
 
@@ -82,8 +116,8 @@ impl Metrics {
             source.unreference();
             let mut rendered = DataSource::new(format!("{}-rendered", source.name()), SourceType::Single, None);
             for (key, value) in [
-                ("cli.supported-output-modes", "histogram"),
-                ("cli.default-output-mode", "histogram"),
+                ("cli.supported-output-modes", histogram::MODE),
+                ("cli.default-output-mode", histogram::MODE),
                 ("cli.clear-screen-before", "true"),
             ] {
                 rendered.annotate(key, value);
@@ -99,6 +133,7 @@ impl Metrics {
                 text,
                 instruments: Vec::new(),
                 keys: Vec::new(),
+                form: Form::default(),
                 totals: Arc::default(),
             });
             context.streams.push(Stream::new(rendered));
@@ -168,6 +203,7 @@ fn add(instruments: &[Instrument], keys: &[Key], totals: &mut Totals, element: &
                 .map(|key| format!("{}={}", key.name, key.text(element)))
                 .collect::<Vec<_>>()
                 .join(", "),
+            attributes: json::attributes(keys, element),
             total: instrument.start(),
         });
         instrument.add(element, &mut entry.total);
@@ -208,7 +244,9 @@ impl Instance for Metrics {
             )));
         }
         self.interval = interval;
+        let modes = Modes::parse(values.get(OUTPUT).unwrap_or_default())?;
         for rendered in &mut self.sources {
+            rendered.form = Form::named(modes.asked(&context.streams[rendered.rendered].source));
             rendered
                 .compile(&context.streams[rendered.stream].source)
                 .context("pre-starting operator \"otel-metrics\"")
@@ -259,6 +297,7 @@ impl Instance for Metrics {
                 field: stream.source.accessor(source.text),
                 emitter: stream.emitter(),
                 instruments: source.instruments.clone(),
+                form: source.form,
                 totals: Arc::clone(&source.totals),
                 last: String::new(),
             };
@@ -286,6 +325,7 @@ struct Work {
     emitter: Emitter,
     field: Accessor,
     instruments: Vec<Instrument>,
+    form: Form,
     totals: Arc<Mutex<Totals>>,
     /// What was emitted last.
     last: String,
@@ -294,7 +334,7 @@ struct Work {
 impl Work {
     fn text(&self) -> String {
         let totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-        text::text(&self.instruments, &totals)
+        self.form.render(&self.instruments, &totals)
     }
 
     fn emit(&mut self) {

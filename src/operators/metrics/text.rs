@@ -27,7 +27,7 @@ pub(super) fn text(instruments: &[Instrument], totals: &Totals) -> String {
     text
 }
 
-fn append(unit: &str, Entry { keys, total }: &Entry, text: &mut String) {
+fn append(unit: &str, Entry { keys, total, .. }: &Entry, text: &mut String) {
     let intervals = match total {
         Total::Sum(number) | Total::Last(number) => {
             let colon = if keys.is_empty() { "" } else { ": " };

@@ -191,7 +191,9 @@ fn d_fields() {
     ] {
         assert_eq!(b.scalar(field, data, kind), Err(1), "D19");
     }
+    b.write(0, &[0xaa; 4]);
     assert_eq!(b.call("fieldGetScalar", &[f, p, 1005, 0]), 0, "D20");
+    assert_eq!(b.read(4 << 32), [0xaa; 4], "D20: nothing is written");
     assert_eq!(b.call("fieldSet", &[int8, p, 2, 0xffff_ffff_ffff_ff85]), 0);
     assert_eq!(b.scalar(int8, p, 2), Ok(0xffff_ffff_ffff_ff85), "D24");
     assert_eq!(b.call("fieldSet", &[boolean, p, 6, 2]), 0);

@@ -185,13 +185,18 @@ fn f6_the_filter_of_mount_namespaces() {
 #[test]
 fn f7_kernel_symbols() {
     let mut b = bench(Vec::new());
-    let (known, unknown) = (b.text("vfs_read"), b.text("abcde_bad_name"));
     let names = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    let there = names
-        .lines()
-        .filter(|line| line.split_whitespace().nth(2) == Some("vfs_read"))
-        .count();
-    assert_eq!(b.call("kallsymsSymbolExists", &[known]), u64::from(there == 1));
+    for name in ["socket_file_ops", "vfs_read"] {
+        let known = b.text(name);
+        let named = |line: &&str| line.split_whitespace().nth(2) == Some(name);
+        let there = names.lines().filter(named).count();
+        assert_eq!(
+            b.call("kallsymsSymbolExists", &[known]),
+            u64::from(there == 1),
+            "{name}"
+        );
+    }
+    let unknown = b.text("abcde_bad_name");
     assert_eq!(b.call("kallsymsSymbolExists", &[unknown]), 0);
     assert_eq!(b.call("kallsymsSymbolExists", &[BAD]), 0);
 }

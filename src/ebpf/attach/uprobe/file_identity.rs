@@ -17,8 +17,7 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
-use crate::ebpf::btf::{CoreRelocations, KernelBtf, MinimalOptions, minimal};
-use crate::ebpf::load::CustomBtf;
+use crate::ebpf::btf::CustomBtf;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 #[allow(
@@ -131,13 +130,7 @@ impl Drop for Mapping {
 /// Loads the iterator and restricts it to this process where the kernel can.
 fn load() -> Result<OwnedFd> {
     let error = |error: libbpf_rs::Error| Error::new(ErrorKind::Unsupported, error.to_string());
-    let kernel = KernelBtf::required()?;
-    let wanted = CoreRelocations {
-        names: TYPES.map(str::to_owned).into(),
-        ..CoreRelocations::default()
-    };
-    let btf = minimal(&kernel, &wanted, MinimalOptions::default())?;
-    let btf = btf.map(|bytes| CustomBtf::new(&bytes)).transpose()?;
+    let btf = CustomBtf::of_kernel(&TYPES)?;
     let mut storage = MaybeUninit::uninit();
     let mut builder = skel::MappedInodeSkelBuilder::default();
     if let Some(btf) = &btf {

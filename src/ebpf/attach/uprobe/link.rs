@@ -4,11 +4,12 @@
 //! binary with parsers that were not written for enemies.
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
 use crate::ebpf::attach::sys::{self, create_link, link_options};
+use crate::ebpf::perf_event;
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 const PMU: &str = "/sys/bus/event_source/devices/uprobe";
@@ -85,23 +86,11 @@ fn attach_one(program: BorrowedFd<'_>, path: &CString, point: Point, on_return: 
     };
     attr.__bindgen_anon_3.uprobe_path = path.as_ptr() as u64;
     attr.__bindgen_anon_4.probe_offset = point.offset;
-    // SAFETY: `attr` is a whole perf_event_attr of the size that it names; it and the path, a C string, outlive the call.
-    let event = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            &raw const attr,
-            -1, // every process
-            0,  // programs run on every CPU, whatever the event says
-            -1,
-            libbpf_sys::PERF_FLAG_FD_CLOEXEC as libc::c_ulong,
-        )
-    };
-    let event = Errno::result(event).map_err(|error| match error {
-        Errno::EMFILE | Errno::ENFILE => Error::from(error).context("opening a perf event"),
+    // Programs run on every CPU, whatever the event says.
+    let event = perf_event::open(&attr, 0).map_err(|error| match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => Error::from(error).context("opening a perf event"),
         _ => Error::from(error).context(format!("probing offset {:#x}", point.offset)),
     })?;
-    // SAFETY: the kernel has just returned this descriptor, which nobody else owns.
-    let event = unsafe { OwnedFd::from_raw_fd(event as i32) };
     let mut link = None;
     if point.cookie != 0 {
         link = Some(cookie_link(program, &event, point.cookie)?);

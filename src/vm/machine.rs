@@ -1,0 +1,165 @@
+//! Booting, and what the machine says.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Archive;
+use crate::{Error, Result, ResultExt};
+
+/// Security modules that programs can be attached to are among these.
+const PARAMETERS: &str = "quiet panic=-1 lsm=lockdown,capability,landlock,yama,apparmor,bpf";
+/// How often somebody looks whether it has ended.
+const TICK: Duration = Duration::from_millis(100);
+/// More output than this is not kept.
+const MOST_OUTPUT: u64 = 64 << 20;
+
+/// A machine that can be booted.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The image of its kernel.
+    pub kernel: PathBuf,
+    /// Its memory. The first file system has to fit too.
+    pub megabytes: u32,
+    /// It is ended after this time.
+    pub limit: Duration,
+}
+
+/// What QEMU is called and what it needs to be told, by architecture.
+fn emulator() -> Result<(&'static str, &'static str, &'static str)> {
+    match std::env::consts::ARCH {
+        "x86_64" => Ok(("qemu-system-x86_64", "q35", "ttyS0")),
+        "aarch64" => Ok(("qemu-system-aarch64", "virt", "ttyAMA0")),
+        other => Err(Error::unsupported(format!("machines of architecture {other}"))),
+    }
+}
+
+impl Machine {
+    /// Boots with `files` as the first file system, whose `/init` ends the machine when it is done, and returns what it printed. Asks `goes_on`
+    /// from time to time; when that says no, the machine is ended.
+    ///
+    /// # Errors
+    ///
+    /// QEMU is not there or fails, or the machine does not end in time.
+    pub fn run(&self, files: Archive, goes_on: impl Fn() -> bool) -> Result<String> {
+        let mut initramfs = tempfile::NamedTempFile::new().context("creating temporary file")?;
+        std::io::Write::write_all(&mut initramfs, &files.finish()).context("writing the first file system")?;
+        if OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok() {
+            match self.boot("kvm", initramfs.path(), &goes_on)? {
+                Ended::Well(output) => return Ok(output),
+                // Within virtual machines there is often one that does not work.
+                Ended::Failed(why) => tracing::debug!("without KVM: {why}"),
+            }
+        }
+        match self.boot("tcg", initramfs.path(), &goes_on)? {
+            Ended::Well(output) => Ok(output),
+            Ended::Failed(why) => Err(Error::invalid(why)),
+        }
+    }
+
+    fn boot(&self, accelerator: &str, initramfs: &Path, goes_on: impl Fn() -> bool) -> Result<Ended> {
+        let (program, machine, console) = emulator()?;
+        let mut qemu = Command::new(program);
+        qemu.arg("-machine")
+            .arg(format!("{machine},accel={accelerator}"))
+            .args(["-cpu", "max", "-smp", "2", "-m", &self.megabytes.to_string()])
+            .args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-kernel"])
+            .arg(&self.kernel)
+            .arg("-initrd")
+            .arg(initramfs)
+            .arg("-append")
+            .arg(format!("console={console} {PARAMETERS}"));
+        let failed = tempfile::NamedTempFile::new().context("creating temporary file")?;
+        let stderr = failed.reopen().context("opening temporary file")?;
+        let child = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn();
+        let child = match child {
+            Ok(child) => child,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(
+                    Error::not_found(format!("exec: {program:?}: executable file not found in $PATH"))
+                        .with_hint("install QEMU: package qemu-system-x86 or qemu-system-arm in Debian and Ubuntu"),
+                );
+            }
+            Err(error) => return Err(error).with_context(|| format!("running {program}")),
+        };
+        let (success, output) = self.follow(Running(child), goes_on)?;
+        if success {
+            return Ok(Ended::Well(output));
+        }
+        let why = fs::read_to_string(failed.path()).unwrap_or_default();
+        Ok(Ended::Failed(format!("{program} failed: {}", last_lines(&why, 5))))
+    }
+
+    fn follow(&self, mut qemu: Running, goes_on: impl Fn() -> bool) -> Result<(bool, String)> {
+        let console = qemu.0.stdout.take();
+        let reader = std::thread::spawn(move || {
+            let mut output = Vec::new();
+            if let Some(console) = console {
+                // What was read until something failed is what there is.
+                let _ = console.take(MOST_OUTPUT).read_to_end(&mut output);
+            }
+            String::from_utf8_lossy(&output).replace('\r', "")
+        });
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = qemu.0.try_wait().context("waiting for QEMU")? {
+                break status;
+            }
+            if !goes_on() {
+                return Err(Error::new(crate::ErrorKind::Other, "interrupted"));
+            }
+            if start.elapsed() > self.limit {
+                drop(qemu);
+                let output = reader.join().unwrap_or_default();
+                return Err(Error::new(
+                    crate::ErrorKind::Other,
+                    format!(
+                        "the machine has not ended after {:?}; the last that it said: {}",
+                        self.limit,
+                        last_lines(&output, 10)
+                    ),
+                ));
+            }
+            std::thread::sleep(TICK);
+        };
+        Ok((status.success(), reader.join().unwrap_or_default()))
+    }
+}
+
+/// How QEMU ended.
+enum Ended {
+    /// With what the machine printed.
+    Well(String),
+    /// With what it said about it.
+    Failed(String),
+}
+
+/// A child that ends when this is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The last lines of a text, for a message.
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_the_end() {
+        assert_eq!(last_lines("a\nb\nc\n", 2), "b\nc");
+        assert_eq!(last_lines("a", 2), "a");
+        assert_eq!(last_lines("", 2), "");
+    }
+}

@@ -1,0 +1,14 @@
+//! A small machine in QEMU: a Linux kernel and a first file system with nothing but what is to be run there.
+//!
+//! Gadgets are tested so on kernels that this machine does not run. Nothing is installed and nothing is downloaded: QEMU, the kernel and
+//! a static busybox have to be there. The machine has no disk, no network, and this machine's architecture.
+
+mod cpio;
+mod kernel;
+mod machine;
+mod program;
+
+pub use cpio::Archive;
+pub use kernel::find_kernel;
+pub use machine::Machine;
+pub use program::{add_program, find_busybox};
