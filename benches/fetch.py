@@ -4,10 +4,10 @@
   benches/fetch.py PATH-TO-IG
 
 processes   snapshot_process with 5,000 processes, JSON: `whole` from the start of the command to the end of its line, `fetch` the part of it
-            after "running..."; beside what reading the same iterator takes in C
+            after "running..."; beside what the same takes in C: loading the object and reading the iterator, and the part of reading
 sockets     snapshot_socket in 100 network namespaces of containers with ten sockets each, likewise
-map         a map of a million entries taken out in batches: from "running..." to the end of the run, shown as JSON and not at all,
-            beside the time that C needs for its batches
+map         a map of a million entries taken out in batches: from "running..." to the end of the line, shown as JSON and all filtered
+            out, beside the time that C needs for its batches
 intervals   resident memory of top_file that is asked every 10 ms, after 100 and after 1,000 intervals
 
 Times are medians of five interleaved rounds, in milliseconds. Needs root, gcc and libbpf-dev.
@@ -28,6 +28,8 @@ from fakes import docker, processes
 HERE = os.path.dirname(os.path.abspath(__file__))
 GADGETS = os.path.join(HERE, "../gadgets")
 ROUNDS = 5
+# Every entry is fetched and looked at, and none is shown.
+NOTHING = ["--filter", "calls==18446744073709551615"]
 ARCH = "arm64" if os.uname().machine == "aarch64" else "amd64"
 
 
@@ -42,7 +44,7 @@ def built(ig, source, directory):
 def ours(command):
     """Milliseconds until the command has printed a line whole, and how many of them were after it said that it runs."""
     start = time.monotonic()
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1 << 20)
     running = []
 
     def watch():
@@ -52,8 +54,10 @@ def ours(command):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    if not child.stdout.readline().endswith("\n"):
-        sys.exit(f"{command[0]} printed nothing")
+    output = child.stdout.fileno()
+    while not (part := os.read(output, 1 << 20)).endswith(b"\n"):
+        if not part:
+            sys.exit(f"{command[0]} printed nothing")
     end = time.monotonic()
     child.send_signal(signal.SIGINT)
     child.stdout.close()
@@ -63,14 +67,21 @@ def ours(command):
 
 
 def in_c(command):
-    """The milliseconds that the C program says it took."""
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[1])
+    """Milliseconds that the C program took, and how many of them it says that getting the data took."""
+    start = time.monotonic()
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[1]
+    return (time.monotonic() - start) * 1e3, float(said)
+
+
+def row(name, *columns):
+    cells = "".join(f"{column:9.1f} " if column else f"{'':9} " for column in columns)
+    whole = f"{columns[0] / columns[2]:7.2f}" if columns[0] else f"{'':7}"
+    print(f"{name:20} {cells}{whole} {columns[1] / columns[3]:7.2f}", flush=True)
 
 
 def compare(name, command, floor):
-    times = [(*ours(command), in_c(floor)) for _ in range(ROUNDS)]
-    whole, fetch, floor = (statistics.median(column) for column in zip(*times))
-    print(f"{name:20} {whole:9.1f} {fetch:9.1f} {floor:9.1f} {fetch / floor:7.2f}", flush=True)
+    times = [(*ours(command), *in_c(floor)) for _ in range(ROUNDS)]
+    row(name, *(statistics.median(column) for column in zip(*times)))
 
 
 def snapshot(ig, gadget, *flags):
@@ -81,18 +92,11 @@ def sockets():
     return [opened for _ in range(10) if (opened := socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind(("127.0.0.1", 0)) is None]
 
 
-def after_running(ig, output):
-    """Milliseconds from "running..." to the end of a run that fetches the filled map once."""
+def after_running(ig, *flags):
+    """Milliseconds from "running..." to the end of the line of JSON of a run that fetches the filled map once."""
     gadget = os.path.join(HERE, "fetch/filled")
-    command = [ig, "run", gadget, "-v", "-o", output, "--map-fetch-count", "1", "--map-fetch-interval", "1ms"]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    start = None
-    for line in child.stderr:
-        if "running..." in line:
-            start = time.monotonic()
-    if child.wait() or start is None:
-        sys.exit("the filled map could not be fetched")
-    return (time.monotonic() - start) * 1e3
+    fetch = ["--map-fetch-count", "1", "--map-fetch-interval", "1ms"]
+    return ours([ig, "run", gadget, "-v", "-o", "json", *fetch, *flags])[1]
 
 
 def resident(pid):
@@ -122,7 +126,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         floor = os.path.join(directory, "floor")
         subprocess.run(["gcc", "-O2", "-Wall", "-o", floor, f"{HERE}/fetch/floor.c", "-lbpf", "-lelf", "-lz"], check=True)
-        print(f"{'':20} {'whole':>9} {'fetch':>9} {'floor':>9} {'ratio':>7}")
+        print(f"{'':20} {'whole':>9} {'fetch':>9} {'C whole':>9} {'C fetch':>9} {'ratio':>7} {'ratio':>7}")
 
         sleepers = subprocess.Popen([floor, "sleepers", "5000"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         sleepers.stdout.readline()
@@ -142,12 +146,12 @@ def main():
                 os.kill(pid, signal.SIGKILL)
 
         filled = built(ig, f"{HERE}/fetch/filled", directory)
-        after_running(ig, "none")  # compiles, if that has not been done
+        after_running(ig, *NOTHING)  # compiles, if that has not been done
         floor_map = [floor, "map", filled, "entries"]
-        times = [(in_c(floor_map), after_running(ig, "none"), after_running(ig, "json")) for _ in range(ROUNDS)]
+        times = [(in_c(floor_map)[1], after_running(ig, *NOTHING), after_running(ig)) for _ in range(ROUNDS)]
         bare, silent, as_json = (statistics.median(column) for column in zip(*times))
-        print(f"{'map, not shown':20} {'':9} {silent:9.1f} {bare:9.1f} {silent / bare:7.2f}")
-        print(f"{'map, as JSON':20} {'':9} {as_json:9.1f} {bare:9.1f} {as_json / bare:7.2f}")
+        row("map, filtered out", 0, silent, 0, bare)
+        row("map, as JSON", 0, as_json, 0, bare)
         intervals(ig)
 
 
