@@ -26,7 +26,8 @@ command -v clang-16 >/dev/null || export CLANG="${CLANG:-clang}"
 as_root env "CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}" tests/headers/check.sh
 scripts/guests.sh --check
 for manifest in wasmapi/rust/Cargo.toml gadgets/*/rust/Cargo.toml; do
-    CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/guests-tests cargo test --quiet --manifest-path "$manifest"
+    # A directory for each: cargo takes packages of one name for the same.
+    CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/guests-tests/$manifest cargo test --quiet --manifest-path "$manifest"
 done
 
 # What a test that passes has printed is shown only on demand, and SKIPPED is such a line.

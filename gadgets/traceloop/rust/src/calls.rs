@@ -19,7 +19,7 @@ pub struct Call {
     pub contents: BTreeMap<u8, Content>,
     /// If its end is there.
     pub ret: Option<i64>,
-    boot_ts: u64,
+    pub boot_ts: u64,
 }
 
 /// Puts the records of one container together. What began first comes first.

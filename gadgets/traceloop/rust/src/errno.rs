@@ -142,7 +142,7 @@ const TEXTS: [&str; 134] = [
     "owner died",
     "state not recoverable",
     "operation not possible due to RF-kill",
-    "",
+    "memory page has hardware error",
 ];
 
 #[cfg(test)]
