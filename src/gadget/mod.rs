@@ -73,8 +73,11 @@ pub struct GadgetBuilder<'i> {
     buffers: BufferSettings,
     host: bool,
     guest: GuestOptions,
-    revised: Option<(Vec<u8>, Option<Arc<[u8]>>)>,
+    revised: Option<Revision>,
 }
+
+/// What takes the place of an image's metadata and of its code.
+type Revision = (Vec<u8>, Option<Arc<[u8]>>);
 
 /// What a gadget is made of.
 #[derive(Debug)]

@@ -73,7 +73,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let interrupts = Interrupts::take()?;
     let image = match value(IMAGE) {
         Some(file) => Subject::from_archive(Path::new(file))?,
-        None => Subject::Built(run::build_packed(dir)?),
+        None => Subject::Built(Box::new(run::build_packed(dir)?)),
     };
     let mut tally = Tally::default();
     let trial = Trial::new(dir, image.image()?, &interrupts, recording)?;
@@ -99,7 +99,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
 
 /// The image that is tested.
 enum Subject {
-    Built(PackedImage),
+    Built(Box<PackedImage>),
     Archived {
         file: std::path::PathBuf,
         image: Box<GadgetImage>,
