@@ -17,7 +17,7 @@ use tracing::warn;
 use super::cgroup;
 use super::root::Root;
 use super::{Collection, Container, ContainerEvent, ContainerEventKind, Host, Selector};
-use crate::{Error, Result, ResultExt};
+use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// The places that a run is interested in.
 #[derive(Clone, Debug, Default)]
@@ -121,6 +121,12 @@ impl Place {
         let (flags, mode) = (nix::fcntl::OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty());
         let namespace = nix::fcntl::openat(process.as_fd(), "ns/net", flags, mode).map_err(gone);
         Ok(File::from(namespace.context("opening the network namespace")?))
+    }
+
+    /// Whether its process has ended. The host's never does.
+    pub fn has_ended(&self) -> bool {
+        let process = self.container.as_ref().map(|container| self.process(container));
+        process.is_some_and(|process| process.is_err_and(|error| error.kind() == ErrorKind::NotFound))
     }
 
     /// Its control group in the unified hierarchy, as a directory: the root for the host.
@@ -298,6 +304,10 @@ mod tests {
         };
         let own = Host::new("/").namespace(std::process::id(), "mnt").unwrap();
         assert!(container(std::process::id(), own).root().is_ok());
+        assert!(!container(std::process::id(), own).has_ended());
+        assert!(container(std::process::id(), own + 1).has_ended());
+        assert!(container(i32::MAX as u32, own).has_ended());
+        assert!(!Place::host(Host::new("/")).has_ended());
         let error = container(std::process::id(), own + 1).root().unwrap_err().to_string();
         assert!(error.contains("not in the container any more"), "{error}");
         let error = container(i32::MAX as u32, own).root().unwrap_err().to_string();

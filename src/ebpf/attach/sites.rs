@@ -124,8 +124,12 @@ impl<S: Sites> PerSite<S> {
         self.attached.insert(id, Attached { attachments, users: 1 });
     }
 
-    /// Says that `place` cannot be attached to.
+    /// Says that `place` cannot be attached to, unless it is there no more.
     pub(super) fn give_up(&mut self, place: &Place, error: &Error) {
+        if place.has_ended() {
+            debug!("{place} has ended: {error}");
+            return;
+        }
         let name = self.programs.first().map_or("", S::name);
         self.complaints.add(name, place, error);
         self.warn_if_nowhere();

@@ -291,6 +291,9 @@ impl Program {
 
     fn note(&mut self, place: &Place, error: &Error, file_found: bool) {
         debug!("program {:?}: not attached in {place}: {error}", self.own.name);
+        if place.has_ended() {
+            return;
+        }
         if self
             .failure
             .as_ref()
