@@ -54,11 +54,17 @@ fn work() {
         // To the disk at once.
         let _ = std::fs::File::open(&file).and_then(|file| file.sync_all());
     }
+    // A query for the address of www.example.test, which nobody answers.
+    let query = b"\0\x01\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x04test\0\0\x01\0\x01";
+    let _ = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(query, "127.77.0.53:53"));
     if let Ok(listener) = std::net::TcpListener::bind("127.0.0.1:0") {
         let mut stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let _ = stream.write_all(b"text");
     }
 }
+
+/// Gadgets that say nothing before the end, or only of programs that do what nobody should.
+const SILENT: [&str; 2] = ["deadlock", "traceloop"];
 
 fn ugly_name() -> &'static OsStr {
     OsStr::from_bytes(b"\xff\x1b[2J\"\\\n\xe2\x80\xa8")
@@ -97,7 +103,10 @@ fn events_of_every_catalogue_gadget_fit_its_schema() {
         if let Err(log) = live.running_or_failed() {
             // Texts that a gadget renders have no other form.
             if log.contains("output mode \\\"json\\\"") || log.contains("output mode \"json\"") {
-                assert!(schema["properties"]["text"].is_object(), "{name}: {log}");
+                let is_text = |schema: &Value| schema["properties"]["text"].is_object();
+                let several = schema["$defs"].as_object();
+                let rendered = is_text(&schema) || several.is_some_and(|schemas| schemas.values().any(is_text));
+                assert!(rendered, "{name}: {log}");
                 continue;
             }
             // What this kernel lacks is the kernel's affair, but the gadget's check must say so too.
@@ -108,16 +117,20 @@ fn events_of_every_catalogue_gadget_fit_its_schema() {
         }
         // Some gadgets have nothing to say on some machines, but then they say that in every report.
         let mut tries = 0;
-        common::eventually(&format!("an event of {name}"), || {
+        if SILENT.contains(&name.as_str()) {
             work();
-            tries += 1;
-            if tries == 10 {
-                rare_work();
-            }
-            let lines = live.lines();
-            let reports = lines.iter().filter(|line| line.starts_with('[')).count();
-            (lines.iter().any(|line| is_full(line)) || (tries > 20 && reports > 2)).then_some(())
-        });
+        } else {
+            common::eventually(&format!("an event of {name}"), || {
+                work();
+                tries += 1;
+                if tries == 10 {
+                    rare_work();
+                }
+                let lines = live.lines();
+                let reports = lines.iter().filter(|line| line.starts_with('[')).count();
+                (lines.iter().any(|line| is_full(line)) || (tries > 20 && reports > 2)).then_some(())
+            });
+        }
         let ran = live.stop().ok();
         for line in ran.stdout.lines() {
             if let Err(why) = validate(&schema, &json(line)) {

@@ -223,8 +223,9 @@ fn block_devices() {
         // The disk, of which the file system's device is one partition.
         assert_eq!(element["major"], nix::sys::stat::major(device));
     }
+    // The file system's own blocks are read, too.
     let read = &elements[1];
-    assert_eq!(read["bytes"].as_u64().unwrap() % 65_536, 0, "{read}");
+    assert!(read["bytes"].as_u64().unwrap() >= 65_536, "{read}");
     let ran = live.stop().ok();
     assert!(!ran.stderr.contains("left out"), "{}", ran.stderr);
     for element in ran.stdout.lines().flat_map(array) {
