@@ -79,6 +79,8 @@ bench: setup build
 	benches/idle.sh $(IG)
 	benches/tax.py $(IG)
 	benches/fetch.py $(IG)
+	benches/guests.py $(IG)
+	benches/namespaces.py $(IG)
 
 man: toolchain
 	$(CARGO) run --quiet --example man -- target/man

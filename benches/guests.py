@@ -47,7 +47,7 @@ def stopped(child):
 
 def first_event(ig, gadget):
     start = time.monotonic()
-    command = [ig, "run", gadget, "--pull", "never", "-o", "json", "--host", "--comm", "true"]
+    command = [ig, "run", gadget, "--pull", "never", "-o", "json", "--host"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     child.stdout.readline()
     taken = (time.monotonic() - start) * 1e3
