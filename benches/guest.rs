@@ -12,6 +12,8 @@
 //! The bare embedding does what must be done at the least: its functions find the memory behind a number that they are given, and read or
 //! write it. Rounds are interleaved, and the best counts.
 
+mod common;
+
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -245,13 +247,7 @@ fn load(module: &[u8], cache: &Path) -> Result<Duration> {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("Error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::exit(run())
 }
 
 fn run() -> Result<()> {

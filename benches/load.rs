@@ -5,6 +5,8 @@
 //!
 //! The comparison is of the same object with the same maps: what `ig` changes by default, larger event buffers, is part of its figure.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -132,11 +134,5 @@ fn main() -> ExitCode {
             "expected --floor PROGRAM OBJECT...: run benches/load.sh",
         )),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::exit(result)
 }

@@ -15,15 +15,17 @@
 //!
 //! `benches/stages.sh` counts instructions instead, which do not depend on what else the machine does.
 
+mod common;
+
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use inspektor_gadget::gadget::Gadget;
 use inspektor_gadget::operators::sink::{CliSink, Options, Output};
 use inspektor_gadget::recording::Recording;
 use inspektor_gadget::{Error, Result};
-use nix::time::{ClockId, clock_gettime};
 
 const STAGES: [&str; 7] = ["decode", "select", "reject", "enrich", "format", "columns", "json"];
 
@@ -69,13 +71,7 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("Error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::exit(run())
 }
 
 fn run() -> Result<()> {
@@ -85,7 +81,7 @@ fn run() -> Result<()> {
         let in_it = replay(path, 1, "decode")?.events;
         for stage in &arguments.stages {
             let run = replay(path, arguments.events.div_ceil(in_it.max(1)), stage)?;
-            let each = run.nanoseconds as f64 / run.events as f64;
+            let each = run.time.as_nanos() as f64 / run.events as f64;
             println!("{name:<12} {stage:<8} {each:>8.1} ns  {:>9} events", run.events);
         }
     }
@@ -96,7 +92,7 @@ fn run() -> Result<()> {
 struct Taken {
     events: u64,
     /// Processor time of the whole process.
-    nanoseconds: i64,
+    time: Duration,
 }
 
 fn replay(path: &Path, times: u64, stage: &str) -> Result<Taken> {
@@ -142,17 +138,12 @@ fn replay(path: &Path, times: u64, stage: &str) -> Result<Taken> {
             std::hint::black_box(event);
         })?;
     }
-    let before = processor_time()?;
+    let before = common::processor_time()?;
     let mut running = gadget.start()?;
     running.wait(None);
     let events = running.stop()?.events();
     Ok(Taken {
         events,
-        nanoseconds: processor_time()? - before,
+        time: common::processor_time()?.saturating_sub(before),
     })
-}
-
-fn processor_time() -> Result<i64> {
-    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_err(Error::from)?;
-    Ok(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
 }

@@ -5,6 +5,8 @@
 //! library blazesym on the same addresses, asked stack by stack. With the path of blazesym's command (`cargo install blazecli`) also that
 //! one (its whole run, by the clock), for all different addresses at once: it knows no second time.
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -16,7 +18,6 @@ use blazesym::symbolize::source::{self, Source};
 use blazesym::symbolize::{Input, Symbolizer};
 use inspektor_gadget::symbols::user::{Process, Stack, UserSymbols, UserSymbolsOptions};
 use inspektor_gadget::{Error, Result, ResultExt};
-use nix::time::{ClockId, clock_gettime};
 
 const STACKS: usize = 10_000;
 const DEPTH: usize = 16;
@@ -26,13 +27,7 @@ const ADDRESSES: usize = 40_000;
 fn main() -> ExitCode {
     // cargo itself adds `--bench`.
     let blazecli = std::env::args().skip(1).find(|word| word != "--bench");
-    match measure(blazecli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("symbols: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::exit(measure(blazecli))
 }
 
 fn measure(blazecli: Option<String>) -> Result<()> {
@@ -146,10 +141,9 @@ fn row(name: &str, cold: Duration, warm: Option<Duration>) {
 
 /// Processor time of all threads.
 fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
-    let now = || clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from);
-    let start = now().context("reading the clock")?;
+    let start = common::processor_time()?;
     work()?;
-    Ok(now().context("reading the clock")?.saturating_sub(start))
+    Ok(common::processor_time()?.saturating_sub(start))
 }
 
 /// A xorshift generator: the same stacks at every run.

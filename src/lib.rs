@@ -29,6 +29,7 @@ pub mod metadata;
 pub mod operators;
 pub mod output;
 mod pattern;
+mod places;
 mod private_dir;
 pub mod recording;
 pub mod stop;

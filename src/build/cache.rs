@@ -30,6 +30,7 @@ use self::inputs::Conditions;
 use super::clang::{self, Target};
 use super::headers;
 use crate::image::{Digest, Hasher};
+use crate::places;
 use crate::private_dir::{self, UNFINISHED, ensure_private, read_bounded};
 
 /// How an entry begins; another form of entries gets another number.
@@ -285,11 +286,7 @@ fn which(program: &Path) -> io::Result<PathBuf> {
     if program.components().count() > 1 {
         return Err(io::Error::other("the compiler's path is relative"));
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(program))
-        .find(|file| file.is_file())
-        .ok_or_else(|| io::Error::other("the compiler is not on the PATH"))
+    places::program(program).ok_or_else(|| io::Error::other("the compiler is not on the PATH"))
 }
 
 /// `path` as text, for an entry.

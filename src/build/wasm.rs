@@ -9,7 +9,7 @@ use std::process::Command;
 
 use super::pipeline::{BuildEvent, describe};
 use super::source::{Source, os_error};
-use crate::{Error, Result, ResultExt};
+use crate::{Error, Result, ResultExt, places};
 
 const GO_TO_INSTALL: &str =
     "install Go 1.24 or newer from your distribution or from the Go project, and see that `go` is on the PATH";
@@ -175,13 +175,11 @@ fn concat(flag: &str, path: &Path) -> OsString {
 
 /// The program `name`: from the PATH, else from where it usually is.
 fn tool(name: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = USUAL_PLACES.iter().map(PathBuf::from);
-    std::env::split_paths(&path)
-        .chain(usual)
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file())
-        .unwrap_or_else(|| name.into())
+    let usual = || {
+        let mut files = USUAL_PLACES.iter().map(|dir| Path::new(dir).join(name));
+        files.find(|file| file.is_file())
+    };
+    places::program(name).or_else(usual).unwrap_or_else(|| name.into())
 }
 
 fn run(command: &mut Command, name: &str, hint: &'static str, report: &mut dyn FnMut(BuildEvent<'_>)) -> Result<()> {

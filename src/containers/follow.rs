@@ -129,6 +129,11 @@ impl Place {
         process.is_some_and(|process| process.is_err_and(|error| error.kind() == ErrorKind::NotFound))
     }
 
+    /// Whether what was not found is not there because the process has ended: nobody has to be told.
+    pub fn explains(&self, error: &Error) -> bool {
+        error.kind() == ErrorKind::NotFound && self.has_ended()
+    }
+
     /// Its control group in the unified hierarchy, as a directory: the root for the host.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::containers::Host;
 use crate::data::{Accessor, DataSource, Element, FieldId, Flags, Flow, NewField, Scalar};
 use crate::metadata::params::{Param, ParamValues};
 use crate::symbols::{Process, Stack, UserSymbols, UserSymbolsOptions};
-use crate::{Error, Result};
+use crate::{Error, Result, places};
 
 /// Prefix of the full names of the parameters.
 pub const PARAM_PREFIX: &str = "operator.ustack.";
@@ -135,7 +135,7 @@ fn parse_symbolizers(text: &str, cache: &str) -> Result<Symbolizers> {
             "symtab" => symbolizers.symtab = true,
             "debuginfod-cache" => {
                 symbolizers.debuginfod_cache = match cache {
-                    "" => user_cache().map(|cache| cache.join("debuginfod_client")),
+                    "" => places::user_cache().map(|cache| cache.join("debuginfod_client")),
                     path => Some(path.into()),
                 };
                 if symbolizers.debuginfod_cache.is_none() {
@@ -156,15 +156,6 @@ fn parse_symbolizers(text: &str, cache: &str) -> Result<Symbolizers> {
         }
     }
     Ok(symbolizers)
-}
-
-fn user_cache() -> Option<PathBuf> {
-    let set = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))
 }
 
 impl Instance for UserStacks {

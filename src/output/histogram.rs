@@ -31,16 +31,35 @@ pub struct Interval {
 /// Characters of the longest bar.
 const BAR: u64 = 40;
 
+/// 2 to the power of `exponent`, if that is a number of 64 bits.
+pub fn power_of_two(exponent: usize) -> Option<u64> {
+    u32::try_from(exponent)
+        .ok()
+        .and_then(|exponent| 1u64.checked_shl(exponent))
+}
+
+/// The counts in the bytes of an array of this kind: of 32 or else of 64 bits.
+pub fn counts(kind: Kind, bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let (narrow, wide) = match kind {
+        Kind::Array(Scalar::Uint32) => (bytes, &[][..]),
+        _ => (&[][..], bytes),
+    };
+    let narrow = narrow.as_chunks::<4>().0.iter();
+    let wide = wide.as_chunks::<8>().0.iter();
+    narrow
+        .map(|word| u64::from(u32::from_ne_bytes(*word)))
+        .chain(wide.map(|word| u64::from_ne_bytes(*word)))
+}
+
 /// What a slot counts whose widths double: slot `i` the values from 2^i to 2^(i+1) - 1, the first one 0, too.
 pub fn interval(slot: usize, count: u64) -> Interval {
-    let power = |exponent: usize| {
-        u32::try_from(exponent)
-            .ok()
-            .and_then(|exponent| 1u64.checked_shl(exponent))
-    };
     Interval {
-        start: if slot == 0 { 0 } else { power(slot).unwrap_or(u64::MAX) },
-        end: power(slot + 1).map_or(u64::MAX, |next| next - 1),
+        start: if slot == 0 {
+            0
+        } else {
+            power_of_two(slot).unwrap_or(u64::MAX)
+        },
+        end: power_of_two(slot + 1).map_or(u64::MAX, |next| next - 1),
         count,
     }
 }
@@ -146,17 +165,7 @@ impl Encoder {
 impl Histogram {
     fn slots(&self, element: &Element, slots: &mut Vec<u64>) {
         slots.clear();
-        let bytes = self.accessor.bytes(element);
-        match self.accessor.kind() {
-            Kind::Array(Scalar::Uint32) => {
-                let (words, _) = bytes.as_chunks::<4>();
-                slots.extend(words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))));
-            }
-            _ => {
-                let (words, _) = bytes.as_chunks::<8>();
-                slots.extend(words.iter().map(|word| u64::from_ne_bytes(*word)));
-            }
-        }
+        slots.extend(counts(self.accessor.kind(), self.accessor.bytes(element)));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use crate::{Error, Result, places};
 
 /// Where distributions have their kernels.
 const BOOT: &str = "/boot";
@@ -21,13 +21,7 @@ pub fn find_kernel(wanted: &str) -> Result<PathBuf> {
 }
 
 fn kept_kernels() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(dir) = set("IG_KERNELS") {
-        return Some(dir.into());
-    }
-    let cache = set("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(Path::new(&set("HOME")?).join(".cache")))?;
-    Some(cache.join("ig-kernels"))
+    places::directory("IG_KERNELS").or_else(|| Some(places::user_cache()?.join("ig-kernels")))
 }
 
 fn find(wanted: &str, kept: Option<&Path>, boot: &Path) -> Result<PathBuf> {

@@ -147,7 +147,7 @@ impl Drop for Running {
 }
 
 /// The last lines of a text, for a message.
-fn last_lines(text: &str, count: usize) -> String {
+pub fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }

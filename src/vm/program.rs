@@ -11,7 +11,7 @@ use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, FileKind};
 
 use super::Archive;
-use crate::{Error, Result, ResultExt};
+use crate::{Error, Result, ResultExt, places};
 
 /// Adds this very program as `at`, with its loader and the libraries that it uses. Returns the directories of these: the loader has to be told.
 ///
@@ -42,11 +42,7 @@ pub fn add_program(archive: &mut Archive, at: &str) -> Result<Vec<String>> {
 /// There is none.
 pub fn find_busybox() -> Result<PathBuf> {
     const HINT: &str = "install a static busybox: package busybox-static in Debian and Ubuntu";
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .map(|dir| dir.join("busybox"))
-        .find(|file| file.is_file());
-    let Some(busybox) = found else {
+    let Some(busybox) = places::program("busybox") else {
         return Err(Error::not_found("exec: \"busybox\": executable file not found in $PATH").with_hint(HINT));
     };
     let bytes = fs::read(&busybox).with_context(|| format!("reading {}", busybox.display()))?;

@@ -5,19 +5,14 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use inspektor_gadget::vm::Archive;
+use inspektor_gadget::vm::{Archive, MOUNTS};
 
 use super::vm::{console_of, scratch};
 
 const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mount -t tracefs tracefs /sys/kernel/tracing
-mount -t bpf bpf /sys/fs/bpf
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
+@MOUNTS@
 uname -rm
 ig run trace_open --pull never --host -v -o json --timeout 120 >/events 2>/log &
 tries=0
@@ -48,7 +43,9 @@ fn trace_open() {
     for directory in ["/proc", "/sys", "/dev", "/tmp", "/root", "/var/lib/ig", "/run"] {
         archive.directory(directory);
     }
-    archive.file("/init", 0o755, INIT.as_bytes()).expect("room");
+    archive
+        .file("/init", 0o755, INIT.replace("@MOUNTS@", MOUNTS).as_bytes())
+        .expect("room");
     archive.file("/etc/only-this-is-opened", 0o644, b"").expect("room");
     archive.copy(&find(&root, "busybox"), "/bin/busybox").expect("room");
     archive.copy(&ig, "/bin/ig").expect("room");

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use inspektor_gadget::vm::Archive;
+use inspektor_gadget::vm::{Archive, MOUNTS};
 
 use super::cases;
 use super::common::traced::{self, TRACED};
@@ -24,12 +24,7 @@ const VERDICT: &str = "CASES-ENDED-WITH:";
 
 const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mount -t tracefs tracefs /sys/kernel/tracing
-mount -t bpf bpf /sys/fs/bpf
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
+@MOUNTS@
 ip link set lo up
 export PATH=/bin HOME=/root IG_TEST_IN_VM=1 IG_TEST_IMAGES=/images.tar IG_TEST_CATALOGUE='@BUNDLED@'
 /cases --skip vm:: --skip arm64:: --test-threads=1 --nocapture 2>&1
@@ -200,7 +195,9 @@ fn initramfs(images: &Path) -> tempfile::NamedTempFile {
     for directory in ["/proc", "/sys", "/dev", "/tmp", "/root", "/var/lib/ig", "/run", "/etc"] {
         archive.directory(directory);
     }
-    let init = INIT.replace("@BUNDLED@", &bundled().join(" "));
+    let init = INIT
+        .replace("@MOUNTS@", MOUNTS)
+        .replace("@BUNDLED@", &bundled().join(" "));
     archive.file("/init", 0o755, init.as_bytes()).expect("room");
     archive
         .file("/etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n")

@@ -124,12 +124,8 @@ impl<S: Sites> PerSite<S> {
         self.attached.insert(id, Attached { attachments, users: 1 });
     }
 
-    /// Says that `place` cannot be attached to, unless it is there no more.
+    /// Says that `place` cannot be attached to.
     pub(super) fn give_up(&mut self, place: &Place, error: &Error) {
-        if place.has_ended() {
-            debug!("{place} has ended: {error}");
-            return;
-        }
         let name = self.programs.first().map_or("", S::name);
         self.complaints.add(name, place, error);
         self.warn_if_nowhere();
@@ -198,10 +194,13 @@ pub(super) struct Complaints {
 }
 
 impl Complaints {
-    /// Takes a reason why program `name` is not attached in `place`. What has gone by itself is no reason to complain; anything
-    /// else is said the first time.
+    /// Takes a reason why program `name` is not attached in `place`. That a place has ended is
+    /// no reason at all, and what was not found none to complain at once; anything else is said the first time.
     pub(super) fn add(&mut self, name: &str, place: &Place, error: &Error) {
         debug!("program {name:?}: not attached in {place}: {error}");
+        if place.explains(error) {
+            return;
+        }
         let text = format!("{error} (in {place})");
         if error.kind() != ErrorKind::NotFound && !std::mem::replace(&mut self.said, true) {
             warn!("program {name:?} is not attached everywhere; the first failure: {text}");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::data::{Accessor, DataSource, Element, FieldId, Kind, Scalar};
 use crate::metadata::params::typed::{go_quote, parse_float};
+use crate::output::histogram;
 use crate::{Error, Result, ResultExt};
 
 /// Upper bounds of the buckets of a histogram that says none.
@@ -177,10 +178,11 @@ impl Instrument {
                 }
             }
             (Way::Slots(accessor), Total::Slots(slots)) => {
-                let new = slots_in(accessor.kind(), accessor.bytes(element));
-                slots.resize(slots.len().max(new.len()), 0);
-                for (slot, new) in slots.iter_mut().zip(new) {
-                    *slot = slot.saturating_add(new);
+                for (slot, new) in histogram::counts(accessor.kind(), accessor.bytes(element)).enumerate() {
+                    match slots.get_mut(slot) {
+                        Some(known) => *known = known.saturating_add(new),
+                        None => slots.push(new),
+                    }
                 }
             }
             _ => {}
@@ -224,21 +226,6 @@ fn bounds(list: Option<&str>) -> Result<Arc<[f64]>> {
     let mut bounds: Vec<f64> = list.split(',').map(parse).collect::<Result<_>>()?;
     bounds.sort_by(f64::total_cmp);
     Ok(bounds.into())
-}
-
-/// The slots in the bytes of an array.
-fn slots_in(kind: Kind, bytes: &[u8]) -> Vec<u64> {
-    match kind {
-        Kind::Array(Scalar::Uint32) => {
-            let (numbers, _) = bytes.as_chunks::<4>();
-            let wide = |number: &[u8; 4]| u64::from(u32::from_ne_bytes(*number));
-            numbers.iter().map(wide).collect()
-        }
-        _ => {
-            let (numbers, _) = bytes.as_chunks::<8>();
-            numbers.iter().map(|number| u64::from_ne_bytes(*number)).collect()
-        }
-    }
 }
 
 #[cfg(test)]

@@ -59,12 +59,7 @@ fn of_bounds(bounds: &[f64], counts: &[u64]) -> Vec<Interval> {
 
 /// The intervals between bounds that double; slot `i` counts up to 2^i.
 fn of_slots(slots: &[u64]) -> Vec<Interval> {
-    let bound = |slot: usize| {
-        u32::try_from(slot)
-            .ok()
-            .and_then(|slot| 1_u64.checked_shl(slot))
-            .unwrap_or(u64::MAX)
-    };
+    let bound = |slot: usize| histogram::power_of_two(slot).unwrap_or(u64::MAX);
     slots
         .iter()
         .enumerate()

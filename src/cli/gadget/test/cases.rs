@@ -32,6 +32,13 @@ pub(super) struct Case {
     pub(super) expect: Vec<Arc<Expectation>>,
 }
 
+impl Case {
+    /// Whether it says something for this flag.
+    pub(super) fn says(&self, flag: &str) -> bool {
+        self.params.iter().any(|(name, _)| name == flag)
+    }
+}
+
 /// Events that must come, or must not.
 #[derive(Debug)]
 pub(super) struct Expectation {

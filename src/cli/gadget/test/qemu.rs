@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::cases::{self, Case};
-use crate::vm::{Archive, Machine, add_program, find_busybox, find_kernel};
+use crate::vm::{Archive, MOUNTS, Machine, add_program, find_busybox, find_kernel, last_lines};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// What booting may take, in software emulation on a busy machine.
@@ -21,12 +21,7 @@ const STATUS: &str = "IG-ENDED-WITH: ";
 const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root LD_LIBRARY_PATH='@LIBRARIES@'
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mount -t tracefs tracefs /sys/kernel/tracing
-mount -t bpf bpf /sys/fs/bpf
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
+@MOUNTS@
 ip link set lo up
 ig gadget test /gadget --image /image.tar >/output 2>&1
 status=$?
@@ -70,7 +65,9 @@ pub(super) fn run(machine: &Machine, dir: &Path, image: &Path, goes_on: impl Fn(
     files.copy(image, "/image.tar")?;
     let cases = cases::without_recordings(dir)?;
     files.file(&format!("/gadget/{}", cases::FILE), 0o644, cases.as_bytes())?;
-    let init = INIT.replace("@LIBRARIES@", &libraries.join(":"));
+    let init = INIT
+        .replace("@MOUNTS@", MOUNTS)
+        .replace("@LIBRARIES@", &libraries.join(":"));
     files.file("/init", 0o755, init.as_bytes())?;
     let console = machine.run(files, goes_on).context("the machine")?;
     verdict(&console)
@@ -88,20 +85,12 @@ fn verdict(console: &str) -> Result<String> {
     let ended = console.lines().any(|line| line.starts_with(STATUS));
     if cases.is_empty() || !ended {
         let why = match others.is_empty() {
-            true => console
-                .trim_end()
-                .lines()
-                .rev()
-                .take(10)
-                .collect::<Vec<_>>()
-                .into_iter()
-                .rev()
-                .collect(),
-            false => others,
+            true => last_lines(console, 10),
+            false => others.join("\n"),
         };
         return Err(Error::new(
             ErrorKind::Other,
-            format!("the machine came to no result: {}", why.join("\n")),
+            format!("the machine came to no result: {why}"),
         ));
     }
     Ok(cases.iter().map(|line| format!("{line}\n")).collect())

@@ -94,8 +94,7 @@ impl<'a> Trial<'a> {
     /// The flags of `ig run` for the case. What happens outside of containers counts too, if nothing else is said.
     fn args(&self, case: &Case) -> Result<GadgetArgs> {
         let mut words: Vec<OsString> = vec![self.dir.into()];
-        let says = |name: &str| case.params.iter().any(|(key, _)| key == name);
-        if self.selects && !says(HOST) {
+        if self.selects && !case.says(HOST) {
             words.push(format!("--{HOST}").into());
         }
         words.extend(case.params.iter().map(|(key, value)| format!("--{key}={value}").into()));
@@ -148,8 +147,7 @@ impl<'a> Trial<'a> {
         let kernel_params = recording.head().kernel_params.clone();
         let builder = Gadget::replay(recording).revised(self.image.metadata(), self.image.wasm());
         let mut gadget = builder.guest(run::guest_options(false)).build()?;
-        let says = |name: &str| case.params.iter().any(|(key, _)| key == name);
-        if gadget.params().iter().any(|param| param.key == HOST) && !says(HOST) {
+        if gadget.params().iter().any(|param| param.key == HOST) && !case.says(HOST) {
             gadget.set_param(HOST, "true")?;
         }
         for (key, value) in &case.params {

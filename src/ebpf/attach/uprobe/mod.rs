@@ -291,7 +291,7 @@ impl Program {
 
     fn note(&mut self, place: &Place, error: &Error, file_found: bool) {
         debug!("program {:?}: not attached in {place}: {error}", self.own.name);
-        if place.has_ended() {
+        if place.explains(error) {
             return;
         }
         if self
