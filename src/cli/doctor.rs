@@ -65,7 +65,7 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
             Ok(())
         }
         Some((name, image)) => {
-            let reports = features::check(&image)?;
+            let reports = features::check(&image, run::guest_options(false))?;
             let runs = reports.iter().all(|report| report.error.is_none() || report.optional);
             match mode.as_str() {
                 "text" => stdout().write_all(text_of_programs(&reports).as_bytes())?,

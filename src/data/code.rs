@@ -29,7 +29,9 @@ pub enum CodeView {
 
 /// Calls a gadget's own code. What goes wrong there is no concern of the packet.
 pub trait Code {
-    /// With one element.
+    /// With the packet of a single data source.
+    fn single(&mut self, subscription: CodeSubscription, element: &mut Element);
+    /// With one element of an array.
     fn element(&mut self, subscription: CodeSubscription, element: &mut Element);
     /// With a whole array.
     fn array(&mut self, subscription: CodeSubscription, elements: &mut Vec<Element>);
@@ -39,6 +41,8 @@ pub trait Code {
 pub(super) struct NoCode;
 
 impl Code for NoCode {
+    fn single(&mut self, _: CodeSubscription, _: &mut Element) {}
+
     fn element(&mut self, _: CodeSubscription, _: &mut Element) {}
 
     fn array(&mut self, _: CodeSubscription, _: &mut Vec<Element>) {}

@@ -114,22 +114,26 @@ impl Element {
     }
 
     /// A part of the fixed part, if this element has it.
+    #[inline]
     pub(super) fn get_fixed(&self, offset: u32, len: u32) -> Option<&[u8]> {
         self.bytes.get(self.fixed_range(offset, len)?)
     }
 
     /// See [`get_fixed`](Self::get_fixed).
+    #[inline]
     pub(super) fn get_fixed_mut(&mut self, offset: u32, len: u32) -> Option<&mut [u8]> {
         self.fixed_range(offset, len)?;
         Some(self.fixed_mut(offset, len))
     }
 
+    #[inline]
     fn fixed_range(&self, offset: u32, len: u32) -> Option<std::ops::Range<usize>> {
         let end = offset.checked_add(len).filter(|end| *end <= self.fixed)?;
         Some(offset as usize..end as usize)
     }
 
     /// The value of a slot, if this element has it.
+    #[inline]
     pub(super) fn get_slot(&self, slot: u32) -> Option<&[u8]> {
         self.slots.get(slot as usize).map(|_| self.slot(slot))
     }

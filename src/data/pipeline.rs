@@ -115,7 +115,7 @@ impl Pipeline {
                         return Ok(());
                     }
                 }
-                Subscriber::Code(subscription) => code.element(*subscription, element),
+                Subscriber::Code(subscription) => code.single(*subscription, element),
                 Subscriber::Array(_) => {}
             }
         }

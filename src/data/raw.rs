@@ -38,6 +38,7 @@ impl std::fmt::Display for RawError {
 
 impl Accessor {
     /// The value's bytes as they are.
+    #[inline]
     pub fn raw<'e>(&self, element: &'e Element) -> Result<&'e [u8], RawError> {
         match self.place {
             Place::Fixed { offset, len } | Place::Bits { offset, len, .. } => element.get_fixed(offset, len),
@@ -48,6 +49,7 @@ impl Accessor {
     }
 
     /// The value as 64 bits: integers extended by their sign if `scalar` has one, floating point numbers as their bits.
+    #[inline]
     pub fn raw_scalar(&self, element: &Element, scalar: Scalar) -> Result<u64, RawError> {
         let bytes = self.raw(element)?;
         let width = scalar.size().ok_or(RawError::Kind)?;
@@ -57,9 +59,14 @@ impl Accessor {
         if let Place::Bits { .. } = self.place {
             return Ok(self.bits(element));
         }
-        let mut word = [0; 8];
-        word[..width].copy_from_slice(bytes);
-        let value = u64::from_le_bytes(word);
+        // Copies of a length that is known are no calls.
+        let value = match *bytes {
+            [a] => u64::from(a),
+            [a, b] => u64::from(u16::from_le_bytes([a, b])),
+            [a, b, c, d] => u64::from(u32::from_le_bytes([a, b, c, d])),
+            [a, b, c, d, e, f, g, h] => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            _ => return Err(RawError::Kind),
+        };
         Ok(match scalar {
             Scalar::Bool => u64::from(value == 1),
             _ if scalar.is_signed() => {
@@ -71,6 +78,7 @@ impl Accessor {
     }
 
     /// Overwrites a value that is as wide as `scalar` with the low bytes of `value`.
+    #[inline]
     pub fn set_raw_scalar(&self, element: &mut Element, scalar: Scalar, value: u64) -> Result<(), RawError> {
         let width = scalar.size().ok_or(RawError::Kind)?;
         let value = match scalar {
@@ -90,7 +98,13 @@ impl Accessor {
         if target.len() != width {
             return Err(RawError::Length);
         }
-        target.copy_from_slice(&value.to_le_bytes()[..width]);
+        match target.len() {
+            1 => target.copy_from_slice(&(value as u8).to_le_bytes()),
+            2 => target.copy_from_slice(&(value as u16).to_le_bytes()),
+            4 => target.copy_from_slice(&(value as u32).to_le_bytes()),
+            8 => target.copy_from_slice(&value.to_le_bytes()),
+            _ => return Err(RawError::Kind),
+        }
         Ok(())
     }
 

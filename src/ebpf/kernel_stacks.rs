@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::operators::StackMaps;
+use crate::operators::{RecordedStack, StackKey, StackMaps};
 use crate::symbols::KernelSymbols;
 
 /// Texts that are kept; then all are made anew.
@@ -32,19 +32,32 @@ impl KernelStackTexts {
     pub(super) fn append(&mut self, id: u32, out: &mut Vec<u8>) {
         if let Some(text) = self.kept.get(&id) {
             out.extend_from_slice(text);
-            return;
+        } else if let Some(text) = self.make(id) {
+            out.extend_from_slice(text);
         }
-        let Some(addresses) = self.maps.kernel_stack(id) else {
-            return;
-        };
+    }
+
+    /// Stack `id` with its text, if there is one that has not been described before.
+    pub(super) fn describe(&mut self, id: u32) -> Option<RecordedStack> {
+        if self.kept.contains_key(&id) {
+            return None;
+        }
+        let text = String::from_utf8_lossy(self.make(id)?).into_owned();
+        Some(RecordedStack {
+            key: StackKey::Kernel(id),
+            texts: vec![text],
+        })
+    }
+
+    fn make(&mut self, id: u32) -> Option<&[u8]> {
+        let addresses = self.maps.kernel_stack(id)?;
         let symbols = self.symbols.get_or_insert_with(symbols);
         let mut text = Vec::new();
         symbols.append_stack(addresses, &mut text);
-        out.extend_from_slice(&text);
         if self.kept.len() >= MAX_KEPT {
             self.kept.clear();
         }
-        self.kept.insert(id, text);
+        Some(self.kept.entry(id).insert_entry(text).into_mut())
     }
 }
 

@@ -22,7 +22,7 @@ pub use super::sources::{IteratorSource, MapSource, TracerSource};
 use crate::data::Stream;
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues, TypeHint};
-use crate::operators::StackMaps;
+use crate::operators::Context;
 use crate::{Error, Result, ResultExt};
 
 /// Prefix of the full names of an object's parameters.
@@ -154,10 +154,9 @@ impl EbpfObject {
         Ok(())
     }
 
-    /// Subscribes the conversions of enums and of kernel stacks, which are in `maps` once the object is loaded, to text at
-    /// `priority`.
-    pub fn prepare(&mut self, streams: &mut [Stream], priority: i32, maps: StackMaps) {
-        self.sources.texts.prepare(streams, priority, maps);
+    /// Subscribes the conversions of enums and of kernel stacks to text at `priority`.
+    pub fn prepare(&mut self, context: &mut Context, priority: i32) {
+        self.sources.texts.prepare(context, priority);
     }
 
     /// The parameters, with their prefix.

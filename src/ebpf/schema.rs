@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use super::fields::EnumValues;
 use super::kernel_stacks::KernelStackTexts;
-use crate::data::{DataSource, FieldId, Flow, NewField, RecordIds, Rest, Scalar, SourceType, StaticField, Stream};
+use crate::data::{
+    DataSource, Element, FieldId, Flow, NewField, RecordIds, Rest, Scalar, SourceType, StaticField, Stream,
+};
 use crate::metadata::SourceSettings;
 use crate::metadata::config::Config;
-use crate::operators::StackMaps;
+use crate::operators::{Context, RecordedStacks, StackKey};
 use crate::{Error, Result};
 
 /// One data source as the object declares it.
@@ -191,20 +193,33 @@ impl Texts {
         Ok(())
     }
 
-    /// Subscribes the conversions to text at `priority`, as far as the texts are demanded. Stacks are in `maps`, once those are
-    /// there.
-    pub fn prepare(&mut self, streams: &mut [Stream], priority: i32, maps: StackMaps) {
-        self.prepare_enums(streams, priority);
+    /// Subscribes the conversions to text at `priority`, as far as the texts are demanded.
+    pub fn prepare(&mut self, context: &mut Context, priority: i32) {
+        self.prepare_enums(&mut context.streams, priority);
         for field in self.kernel_stacks.drain(..) {
-            let stream = &mut streams[field.stream];
+            let stream = &mut context.streams[field.stream];
+            let id = stream.source.accessor(field.source);
+            let target = stream.source.accessor(field.target);
+            if let RecordedStacks::Described(describers) = &mut context.recorded_stacks {
+                let mut texts = KernelStackTexts::new(context.stack_maps.clone());
+                let describe = move |element: &Element| texts.describe(id.bits(element) as u32);
+                describers.push((field.stream, Box::new(describe)));
+            }
             if !stream.demand.wants(field.target) {
                 continue;
             }
-            let source = stream.source.accessor(field.source);
-            let target = stream.source.accessor(field.target);
-            let mut texts = KernelStackTexts::new(maps.clone());
+            if let RecordedStacks::Known(known) = &context.recorded_stacks {
+                let known = known.clone();
+                stream.pipeline.subscribe(priority, move |element| {
+                    let key = StackKey::Kernel(id.bits(element) as u32);
+                    known.write(key, &[target], element);
+                    Ok(Flow::Continue)
+                });
+                continue;
+            }
+            let mut texts = KernelStackTexts::new(context.stack_maps.clone());
             stream.pipeline.subscribe(priority, move |element| {
-                let id = source.bits(element) as u32;
+                let id = id.bits(element) as u32;
                 target.write(element, |out| texts.append(id, out));
                 Ok(Flow::Continue)
             });

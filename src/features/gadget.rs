@@ -1,13 +1,13 @@
 //! Whether one gadget can run here: each of its programs is loaded and attached on its own, for a moment.
 
-use std::sync::Arc;
-
 use crate::ebpf::LoadOptions;
 use crate::ebpf::attach::Section;
 use crate::ebpf::object::EbpfObject;
+use crate::gadget::Gadget;
 use crate::image::GadgetImage;
-use crate::metadata::config::Config;
-use crate::{Error, Result, ResultExt};
+use crate::operators::local_manager::ContainerSource;
+use crate::wasm::GuestOptions;
+use crate::{Error, Result};
 
 /// What became of one program.
 #[derive(Debug)]
@@ -22,36 +22,32 @@ pub struct ProgramReport {
     pub error: Option<Error>,
 }
 
-/// Tries every program of the image.
+/// Tries every program of the image, attached to what the gadget's own code (run as `guest` says) chooses here.
 ///
 /// # Errors
 ///
-/// An image whose object or metadata cannot be read at all.
-pub fn check(image: &GadgetImage) -> Result<Vec<ProgramReport>> {
-    let config = Config::parse(image.metadata())
-        .context("unmarshalling metadata")
-        .context("setting metadata")?;
-    let config = Arc::new(config);
-    let mut reports = Vec::new();
-    for bytes in image.ebpf() {
-        let mut object = EbpfObject::instantiate(bytes.into(), &config, &mut Vec::new())?;
-        object.set_btf_archive(image.btfgen());
-        let first = reports.len();
-        for program in object.programs() {
-            reports.push(ProgramReport {
-                name: program.name.clone(),
-                section: program.section.clone(),
-                optional: program.optional.is_some(),
-                error: attempt(&object, &program.name, &program.target).err(),
-            });
-        }
-        for group in object.alternatives() {
-            let of_group = |report: &ProgramReport| group.contains(&report.name);
-            let reports = reports.get_mut(first..).unwrap_or_default();
-            if reports.iter().any(|report| of_group(report) && report.error.is_none()) {
-                let others = reports.iter_mut().filter(|report| of_group(report));
-                others.for_each(|report| report.optional = true);
-            }
+/// An image of which no gadget can be made.
+pub fn check(image: &GadgetImage, guest: GuestOptions) -> Result<Vec<ProgramReport>> {
+    // Nothing is selected.
+    let containers = ContainerSource::Unavailable("containers are not asked for".to_owned());
+    let gadget = Gadget::builder(image).guest(guest).containers(containers).build()?;
+    let Some(object) = gadget.into_object()? else {
+        return Ok(Vec::new());
+    };
+    let programs = object.programs().iter();
+    let mut reports: Vec<ProgramReport> = programs
+        .map(|program| ProgramReport {
+            name: program.name.clone(),
+            section: program.section.clone(),
+            optional: program.optional.is_some(),
+            error: attempt(&object, &program.name, &program.target).err(),
+        })
+        .collect();
+    for group in object.alternatives() {
+        let of_group = |report: &ProgramReport| group.contains(&report.name);
+        if reports.iter().any(|report| of_group(report) && report.error.is_none()) {
+            let others = reports.iter_mut().filter(|report| of_group(report));
+            others.for_each(|report| report.optional = true);
         }
     }
     Ok(reports)

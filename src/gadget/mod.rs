@@ -55,7 +55,7 @@ use crate::operators::process::Processes;
 use crate::operators::sort::Sort;
 use crate::operators::uidgid::UidGidResolver;
 use crate::operators::ustack::UserStacks;
-use crate::operators::{Context, Instance, priority};
+use crate::operators::{Context, Instance, RecordedStacks, priority};
 use crate::recording::{Player, RecordFile, Recording};
 use crate::stop::StopSignal;
 use crate::wasm::{self, Guest, GuestOptions};
@@ -375,6 +375,7 @@ impl Gadget {
     /// Records the raw events of the run to `path`; see [`RecordFile::create`] for what may be there.
     pub fn record(&mut self, path: &Path) -> Result<()> {
         self.record_to = Some(RecordFile::create(path)?);
+        self.context.recorded_stacks = RecordedStacks::Described(Vec::new());
         Ok(())
     }
 

@@ -12,10 +12,12 @@ use crate::ebpf::object::EbpfObject;
 use crate::ebpf::schema::Texts;
 use crate::metadata::config::Config;
 use crate::metadata::params::{ParamValues, TypeHint};
-use crate::operators::Context;
 use crate::operators::local_manager::ContainerSource;
 use crate::operators::uidgid::NameTables;
-use crate::recording::{Head, HostHead, KernelParam, Player, RecordFile, Recorded, Recorder, Recording, SourceHead};
+use crate::operators::{Context, DescribeStack, KnownStacks, RecordedStacks};
+use crate::recording::{
+    Head, HostHead, KernelParam, Player, RecordFile, Recorded, Recorder, Recording, SourceHead, StackTap,
+};
 use crate::{Error, Result, ResultExt};
 
 /// Where a gadget comes from.
@@ -83,8 +85,11 @@ impl Player {
             .without_containers
             .is_none()
             .then(|| Collection::replayed(head.host.namespaces()));
+        let stacks = KnownStacks::default();
+        context.recorded_stacks = RecordedStacks::Known(stacks.clone());
         Ok(Self {
             names: context.host.names.clone(),
+            stacks,
             collection,
             texts,
             recording,
@@ -203,8 +208,20 @@ impl ActiveRecording {
             .collect();
         let losses = streams.iter().map(|index| Arc::clone(&context.streams[*index].losses));
         let recorder = file.begin(&head, names, losses.collect(), context.stop.clone())?;
+        let mut describers = match std::mem::take(&mut context.recorded_stacks) {
+            RecordedStacks::Described(describers) => describers,
+            _ => Vec::new(),
+        };
         for (source, index) in streams.into_iter().enumerate() {
-            context.streams[index].tap = Some(recorder.tap(source as u16));
+            let stream = &mut context.streams[index];
+            let mut tap = recorder.tap(source as u16);
+            let of_stream = describers.extract_if(.., |(stream, _)| *stream == index);
+            let of_stream: Vec<DescribeStack> = of_stream.map(|(_, describe)| describe).collect();
+            if !of_stream.is_empty() {
+                let layout = stream.source.layout().clone();
+                tap = Box::new(StackTap::new(tap, recorder.stacks(), of_stream, layout));
+            }
+            stream.tap = Some(tap);
         }
         if let Some(collection) = &collection {
             collection.journal(recorder.journal());

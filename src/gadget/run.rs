@@ -10,7 +10,8 @@ use super::Gadget;
 use super::kernel_side::{KernelSide, ToLoad};
 use super::record::{self, ActiveRecording};
 use crate::data::{LossPlace, Losses};
-use crate::operators::{Context, Explanation, Instance, StackMaps, priority};
+use crate::ebpf::object::EbpfObject;
+use crate::operators::{Context, Explanation, Instance, priority};
 use crate::recording::{Player, Playing, Recorded};
 use crate::stop::StopSignal;
 use crate::wasm::{Guest, Profile};
@@ -95,28 +96,12 @@ impl Gadget {
     pub fn start(mut self) -> Result<Running> {
         self.settle()?;
         if let Some(object) = &mut self.object {
-            let maps = self.context.stack_maps.clone();
-            object.prepare(&mut self.context.streams, priority::subscription::EBPF, maps);
+            object.prepare(&mut self.context, priority::subscription::EBPF);
         }
         if let Some(player) = &mut self.player {
-            player.texts.prepare(
-                &mut self.context.streams,
-                priority::subscription::EBPF,
-                StackMaps::default(),
-            );
+            player.texts.prepare(&mut self.context, priority::subscription::EBPF);
         }
-        if let Some(guest) = &mut self.guest {
-            let before = Arc::clone(&self.context.config);
-            guest
-                .pre_start(&mut self.context)
-                .context("pre-starting operator \"wasm\"")
-                .context("pre-starting operator \"oci\"")
-                .context("pre-starting operators")?;
-            let config = &self.context.config;
-            if let Some(object) = self.object.as_mut().filter(|_| !Arc::ptr_eq(&before, config)) {
-                object.retarget(config);
-            }
-        }
+        self.arrange()?;
         for instance in &mut self.instances {
             let name = instance.name();
             instance
@@ -138,6 +123,34 @@ impl Gadget {
             instance.explain(&self.context, &mut explanation);
         }
         Ok(explanation)
+    }
+
+    /// The object as a run would load it when nobody gives a value to any parameter.
+    pub(crate) fn into_object(mut self) -> Result<Option<EbpfObject>> {
+        for param in self.params() {
+            if !param.default.is_empty() {
+                self.values.set(&param.full_name(), &param.default);
+            }
+        }
+        self.settle()?;
+        self.arrange()?;
+        Ok(self.object)
+    }
+
+    /// Lets the gadget's own code say what its programs are attached to.
+    fn arrange(&mut self) -> Result<()> {
+        let Some(guest) = &mut self.guest else { return Ok(()) };
+        let before = Arc::clone(&self.context.config);
+        guest
+            .pre_start(&mut self.context)
+            .context("pre-starting operator \"wasm\"")
+            .context("pre-starting operator \"oci\"")
+            .context("pre-starting operators")?;
+        let config = &self.context.config;
+        if let Some(object) = self.object.as_mut().filter(|_| !Arc::ptr_eq(&before, config)) {
+            object.retarget(config);
+        }
+        Ok(())
     }
 
     /// Settles what is to be done: the values of all parameters, and which fields are read.

@@ -22,6 +22,7 @@ pub mod metrics;
 mod periodic;
 pub mod priority;
 pub mod process;
+mod recorded_stacks;
 pub mod sink;
 pub mod sort;
 mod stack_maps;
@@ -32,6 +33,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use recorded_stacks::{DescribeStack, KnownStacks, RecordedStack, RecordedStacks, StackKey};
 pub use stack_maps::{FrameFile, StackMaps};
 
 use crate::Result;
@@ -60,6 +62,8 @@ pub struct Context {
     pub network_namespaces: Option<NetworkNamespaces>,
     /// The stacks of the loaded object.
     pub stack_maps: StackMaps,
+    /// Their texts in recordings.
+    pub recorded_stacks: RecordedStacks,
     /// The machine that events come from.
     pub host: host::HostFacts,
     /// Events come from a recording: operators that produce some do not.

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::recorded_stacks::{RecordedStack, RecordedStacks, StackKey};
 use super::stack_maps::{FrameFile, StackMaps, build_ids};
 use super::{Context, Explanation, Instance, OperatorNote, priority};
 use crate::containers::Host;
@@ -81,6 +82,18 @@ impl Members {
             pid_level1: member("pid_level1")?,
             pidns_level1: member("pidns_level1")?,
         })
+    }
+}
+
+impl Members {
+    /// By what recordings know the stack of an element.
+    fn key(&self, element: &Element) -> StackKey {
+        let number = |member: &Accessor| member.bits(element) as u32;
+        StackKey::User(
+            number(&self.tgid_level0),
+            number(&self.base_addr_hash),
+            number(&self.stack_id),
+        )
     }
 }
 
@@ -210,40 +223,54 @@ impl Instance for UserStacks {
     }
 
     fn prepare(&mut self, context: &mut Context) -> Result<()> {
-        let maps = context.stack_maps.clone();
+        let recorded = matches!(context.recorded_stacks, RecordedStacks::Described(_));
+        let replayed = matches!(context.recorded_stacks, RecordedStacks::Known(_));
+        let symbolizing = self.symbolizers != Symbolizers::default();
         let mut symbols = None;
-        for StackFields { stream, texts, members } in self.stacks.drain(..) {
-            let stream = &mut context.streams[stream];
+        for StackFields { stream, texts, members } in std::mem::take(&mut self.stacks) {
+            let position = stream;
+            let stream = &mut context.streams[position];
             let wanted = texts.map(|text| stream.demand.wants(text));
-            if wanted == [false; 3] {
-                continue;
-            }
-            let symbolizing = self.symbolizers != Symbolizers::default();
-            if wanted[2] && symbolizing && symbols.is_none() {
+            if (wanted[2] || recorded) && symbolizing && !replayed && symbols.is_none() {
                 symbols = Some(UserSymbols::start(UserSymbolsOptions {
                     proc: self.proc.clone(),
                     symtab: self.symbolizers.symtab,
                     debuginfod_cache: self.symbolizers.debuginfod_cache.clone(),
                 })?);
             }
-            let mut texts_of = Texts {
+            let texts_with = |symbols: Option<UserSymbols>| Texts {
                 members,
-                maps: maps.clone(),
-                symbols: symbols.clone().filter(|_| wanted[2]),
+                maps: context.stack_maps.clone(),
+                symbols,
                 pid_namespace: self.pid_namespace,
                 kept: HashMap::new(),
             };
+            if let RecordedStacks::Described(describers) = &mut context.recorded_stacks {
+                let mut texts = texts_with(symbols.clone());
+                describers.push((position, Box::new(move |element| texts.describe(element))));
+            }
+            if wanted == [false; 3] {
+                continue;
+            }
             let fields = texts.map(|text| stream.source.accessor(text));
-            stream
-                .pipeline
-                .subscribe(priority::subscription::USER_STACK, move |element| {
-                    if let Some(texts) = texts_of.of(element) {
-                        for (field, text) in fields.iter().zip(texts.iter()) {
-                            field.write(element, |out| out.extend_from_slice(text.as_bytes()));
-                        }
-                    }
+            let pipeline = &mut stream.pipeline;
+            if let RecordedStacks::Known(known) = &context.recorded_stacks {
+                let known = known.clone();
+                pipeline.subscribe(priority::subscription::USER_STACK, move |element| {
+                    known.write(members.key(element), &fields, element);
                     Ok(Flow::Continue)
                 });
+                continue;
+            }
+            let mut texts = texts_with(symbols.clone().filter(|_| wanted[2]));
+            pipeline.subscribe(priority::subscription::USER_STACK, move |element| {
+                if let Some(texts) = texts.of(element) {
+                    for (field, text) in fields.iter().zip(texts.iter()) {
+                        field.write(element, |out| out.extend_from_slice(text.as_bytes()));
+                    }
+                }
+                Ok(Flow::Continue)
+            });
         }
         Ok(())
     }
@@ -262,6 +289,28 @@ struct Texts {
 impl Texts {
     /// The texts of an element's stack; `None` if it has none.
     fn of(&mut self, element: &Element) -> Option<Arc<[String; 3]>> {
+        let (process, id) = self.stack(element)?;
+        let key = (process.pid, process.image, id);
+        match self.kept.get(&key) {
+            Some(kept) => Some(Arc::clone(kept)),
+            None => self.make(process, id),
+        }
+    }
+
+    /// An element's stack with its texts, if it has one that has not been described before.
+    fn describe(&mut self, element: &Element) -> Option<RecordedStack> {
+        let (process, id) = self.stack(element)?;
+        if self.kept.contains_key(&(process.pid, process.image, id)) {
+            return None;
+        }
+        Some(RecordedStack {
+            key: self.members.key(element),
+            texts: self.make(process, id)?.to_vec(),
+        })
+    }
+
+    /// The process of an element's stack, and the stack's id; `None` if it has none.
+    fn stack(&self, element: &Element) -> Option<(Process, u32)> {
         let number = |member: &Accessor| member.bits(element);
         let small = |member: &Accessor| number(member) as u32;
         let members = &self.members;
@@ -287,18 +336,11 @@ impl Texts {
             image,
             changed: (number(&members.mtime_sec), small(&members.mtime_nsec)),
         };
-        if let Some(kept) = self.kept.get(&(pid, image, id)) {
-            return Some(Arc::clone(kept));
-        }
-        let texts = Arc::new(self.make(process, id)?);
-        if self.kept.len() >= MAX_KEPT {
-            self.kept.clear();
-        }
-        self.kept.insert((pid, image, id), Arc::clone(&texts));
-        Some(texts)
+        Some((process, id))
     }
 
-    fn make(&self, process: Process, id: u32) -> Option<[String; 3]> {
+    fn make(&mut self, process: Process, id: u32) -> Option<Arc<[String; 3]>> {
+        let key = (process.pid, process.image, id);
         let addresses = self.maps.user_stack(id)?;
         let files = self.maps.frame_files(id);
         let mut texts = [String::new(), files_text(&files), String::new()];
@@ -317,6 +359,11 @@ impl Texts {
                 Err(error) => tracing::warn!("symbolizer: {error}"),
             }
         }
+        if self.kept.len() >= MAX_KEPT {
+            self.kept.clear();
+        }
+        let texts = Arc::new(texts);
+        self.kept.insert(key, Arc::clone(&texts));
         Some(texts)
     }
 }

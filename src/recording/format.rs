@@ -191,6 +191,8 @@ pub enum Entry<'a> {
     Names(&'a [u8]),
     /// Kind 5: records that were held back were looked at again.
     Released,
+    /// Kind 128: JSON of a [stack with its texts](crate::operators::RecordedStack).
+    Stack(&'a [u8]),
     /// Something of a later version that may be skipped.
     Skipped,
 }
@@ -202,6 +204,7 @@ const CONTAINERS: u8 = 3;
 const NAMES: u8 = 4;
 const RELEASED: u8 = 5;
 const OPTIONAL_KINDS: u8 = 128;
+const STACK: u8 = 128;
 
 /// Appends an entry whose payload has been split into `parts`.
 #[inline]
@@ -251,6 +254,11 @@ pub(super) fn append_names(json: &[u8], out: &mut Vec<u8>) {
     append(0, NAMES, [json, &[]], out);
 }
 
+/// Appends a stack with its texts.
+pub(super) fn append_stack(json: &[u8], out: &mut Vec<u8>) {
+    append(0, STACK, [json, &[]], out);
+}
+
 /// Appends that records which were held back were looked at again.
 pub(super) fn append_released(source: u16, out: &mut Vec<u8>) {
     append(source, RELEASED, [&[], &[]], out);
@@ -281,6 +289,7 @@ pub(super) fn next_entry(bytes: &[u8]) -> Result<Option<(u16, Entry<'_>, &[u8])>
         CONTAINERS => Entry::Containers(payload),
         NAMES => Entry::Names(payload),
         RELEASED => Entry::Released,
+        STACK => Entry::Stack(payload),
         OPTIONAL_KINDS.. => Entry::Skipped,
         other => {
             return Err(Error::unsupported(format!("an entry of kind {other}"))
@@ -406,6 +415,7 @@ mod tests {
         append_containers(b"{}", &mut bytes);
         append_names(b"[]", &mut bytes);
         append_released(4, &mut bytes);
+        append_stack(b"{}", &mut bytes);
         append(0, 200, [b"later", b""], &mut bytes);
         let mut rest = &bytes[..];
         let mut found = Vec::new();
@@ -427,6 +437,7 @@ mod tests {
                 (0, Entry::Containers(b"{}")),
                 (0, Entry::Names(b"[]")),
                 (4, Entry::Released),
+                (0, Entry::Stack(b"{}")),
                 (0, Entry::Skipped),
             ]
         );

@@ -43,7 +43,7 @@
 //!
 //! The *head* comes first: JSON ([`Head`]) with the gadget's metadata, the layout of its records, the values of parameters and
 //! facts about the machine. *Stream* blocks are [entries](Entry) in the order in which things happened: records, losses, what became
-//! known about containers, changed user names. A block holds about [256 KiB](BLOCK) of entries and is written at the latest [half a
+//! known about containers, changed user names, the texts of stacks before the first record with their ids. A block holds about [256 KiB](BLOCK) of entries and is written at the latest [half a
 //! second](FLUSH_EVERY) after its first entry. The *end* is JSON with totals ([`End`]); without it the recording was cut off.
 //!
 //! What is read is never trusted: lengths have limits, and memory is taken only for bytes that are there. A file that ends within a block
@@ -54,6 +54,7 @@ mod format;
 mod head;
 mod reader;
 mod replay;
+mod stacks;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -64,6 +65,7 @@ pub use format::Entry;
 pub use head::{End, FieldHead, Head, HostHead, KernelParam, NamesHead, SourceHead, StructHead};
 pub use reader::Recording;
 pub(crate) use replay::{Player, Playing};
+pub(crate) use stacks::StackTap;
 pub use writer::{RecordFile, Recorded, Recorder};
 
 /// Bytes of entries from which on a block is written.

@@ -10,6 +10,7 @@ use super::reader::{Next, Recording};
 use crate::containers::Collection;
 use crate::data::{Inlet, LossPlace};
 use crate::ebpf::schema::Texts;
+use crate::operators::KnownStacks;
 use crate::operators::uidgid::RecordedNames;
 use crate::stop::StopSignal;
 use crate::{Error, ErrorKind, Result, ResultExt};
@@ -21,7 +22,9 @@ pub(crate) struct Player {
     /// Gets to know what the recorded run knew about containers.
     pub(crate) collection: Option<Arc<Collection>>,
     pub(crate) names: Option<RecordedNames>,
-    /// The texts of enums.
+    /// Gets to know the texts of stacks.
+    pub(crate) stacks: KnownStacks,
+    /// The fields that get a text beside them.
     pub(crate) texts: Texts,
 }
 
@@ -43,6 +46,7 @@ impl Player {
             inlets,
             collection: self.collection,
             names: self.names,
+            stacks: self.stacks,
             events: Arc::clone(&events),
             stop: stop.clone(),
             damage: None,
@@ -99,6 +103,7 @@ struct Play {
     inlets: Vec<Inlet>,
     collection: Option<Arc<Collection>>,
     names: Option<RecordedNames>,
+    stacks: KnownStacks,
     /// How many records were lost before they arrived, by data source.
     buffer_losses: Vec<u64>,
     events: Arc<AtomicU64>,
@@ -208,7 +213,8 @@ impl Play {
                 Entry::Record(record) => inlet.record(record),
                 Entry::Batch(records) => inlet.batch(BatchRecords(records)),
                 Entry::Released => inlet.release(false),
-                Entry::Loss(..) | Entry::Containers(_) | Entry::Names(_) | Entry::Skipped if !first => {}
+                Entry::Loss(..) | Entry::Containers(_) | Entry::Names(_) | Entry::Stack(_) | Entry::Skipped
+                    if !first => {}
                 Entry::Loss(LossPlace::Buffer, count) => {
                     let total = &mut self.buffer_losses[usize::from(source)];
                     *total = total.saturating_add(count);
@@ -230,6 +236,10 @@ impl Play {
                     if let Some(names) = &self.names {
                         names.replace(tables.into_tables());
                     }
+                }
+                Entry::Stack(json) => {
+                    let stack = serde_json::from_slice(json).map_err(|error| Error::invalid(error.to_string()))?;
+                    self.stacks.add(stack);
                 }
                 Entry::Skipped => {}
             }

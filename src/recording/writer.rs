@@ -19,6 +19,7 @@ use super::head::{End, Head, NamesHead};
 use super::{BLOCK, FLUSH_EVERY};
 use crate::containers::journal::Change;
 use crate::data::{LossPlace, Losses, Tap};
+use crate::operators::RecordedStack;
 use crate::operators::uidgid::NameTables;
 use crate::stop::StopSignal;
 use crate::{Error, ErrorKind, Result, ResultExt};
@@ -257,6 +258,15 @@ impl Recorder {
         move |change| match serde_json::to_vec(&change) {
             Ok(json) => shared.append(0, 0, json.len(), |out| format::append_containers(&json, out)),
             Err(error) => tracing::warn!("recording what is known of containers: {error}"),
+        }
+    }
+
+    /// Writes stacks down.
+    pub(crate) fn stacks(&self) -> impl FnMut(&RecordedStack) + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        move |stack| match serde_json::to_vec(stack) {
+            Ok(json) => shared.append(0, 0, json.len(), |out| format::append_stack(&json, out)),
+            Err(error) => tracing::warn!("recording the texts of a stack: {error}"),
         }
     }
 

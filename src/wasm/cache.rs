@@ -4,14 +4,20 @@
 //! that nobody but us can write to, and only when its checksum is right. Entries appear complete or not at all. Whatever is wrong
 //! with the cache, modules are compiled.
 
+use std::fs::{self, File, FileTimes};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::private_dir::{UNFINISHED, ensure_private, read_bounded, tidy_up};
+use bytes::Bytes;
+use memmap2::MmapOptions;
+
+use crate::private_dir::{UNFINISHED, ensure_private, tidy_up};
 
 const SUFFIX: &str = ".code";
-const CHECKSUM: usize = 32;
+/// Bytes of the checksum at the end: a CRC-32, because a cryptographic hash would take longer than everything else that is done with an
+/// entry, and against somebody who can write to the directory neither would help.
+const CHECKSUM: usize = 4;
 /// No entry is larger.
 const MAX_ENTRY: u64 = 256 << 20;
 /// More entries than this are not kept.
@@ -49,9 +55,9 @@ impl Cache {
     }
 
     /// The compiled module, if there is one.
-    pub(super) fn find(&self, key: &Key) -> Option<Vec<u8>> {
+    pub(super) fn find(&self, key: &Key) -> Option<Bytes> {
         let path = self.path(key);
-        let mut entry = match read_bounded(&path, MAX_ENTRY) {
+        let entry = match map(&path) {
             Ok(entry) => entry,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
@@ -60,20 +66,20 @@ impl Cache {
                 return None;
             }
         };
-        let body = entry.len().checked_sub(CHECKSUM)?;
-        let (code, checksum) = entry.split_at(body);
-        if blake3::hash(code).as_bytes() != checksum {
+        let whole = entry
+            .split_last_chunk::<CHECKSUM>()
+            .filter(|(code, checksum)| checksum_of(code) == **checksum);
+        let Some((code, _)) = whole else {
             tracing::debug!("wasm cache: {} is damaged and will be replaced", path.display());
             return None;
-        }
+        };
         // The least recently used are dropped first.
-        let now = std::fs::FileTimes::new().set_modified(SystemTime::now());
-        let _ = std::fs::File::options()
+        let now = FileTimes::new().set_modified(SystemTime::now());
+        let _ = File::options()
             .append(true)
             .open(&path)
             .and_then(|file| file.set_times(now));
-        entry.truncate(body);
-        Some(entry)
+        Some(entry.slice(..code.len()))
     }
 
     /// Keeps a compiled module, if that is possible.
@@ -87,7 +93,7 @@ impl Cache {
     fn write(&self, key: &Key, code: &[u8]) -> io::Result<()> {
         let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.dir)?;
         file.write_all(code)?;
-        file.write_all(blake3::hash(code).as_bytes())?;
+        file.write_all(&checksum_of(code))?;
         file.persist(self.path(key))?;
         Ok(())
     }
@@ -95,6 +101,26 @@ impl Cache {
     fn path(&self, key: &Key) -> PathBuf {
         self.dir.join(format!("{}{SUFFIX}", key.0))
     }
+}
+
+/// The content of a regular file of at most [`MAX_ENTRY`] bytes, without a copy.
+fn map(path: &Path) -> io::Result<Bytes> {
+    // Looked at before it is opened: opening a FIFO would wait.
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    if metadata.len() > MAX_ENTRY {
+        return Err(io::Error::other("it is too large"));
+    }
+    // SAFETY: nobody but us can write to the directory, and we never write to an entry that has its name: it is replaced by another
+    // file.
+    let map = unsafe { MmapOptions::new().populate().map(&File::open(path)?)? };
+    Ok(Bytes::from_owner(map))
+}
+
+fn checksum_of(code: &[u8]) -> [u8; CHECKSUM] {
+    crc32fast::hash(code).to_le_bytes()
 }
 
 #[cfg(test)]

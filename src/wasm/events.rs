@@ -4,7 +4,6 @@
 //! one packet or function of the life cycle at a time. Code that is inside already nests instead.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use wasmer::{AsStoreMut, FunctionEnv, RuntimeError, Store};
 
@@ -12,7 +11,6 @@ use super::handles::Object;
 use super::host::{Answer, Host, Inside};
 use super::limits::NESTED_EMISSIONS;
 use super::lines::Packet;
-use super::profile::Side;
 use super::trap;
 use crate::data::{Code, CodeSubscription, Element, LossPlace, Pipeline, SharedPipeline, SourceType};
 use crate::{Error, Result};
@@ -167,18 +165,16 @@ pub(super) fn flush(inside: &mut Inside<'_>) -> Result<()> {
 }
 
 impl Code for Inside<'_> {
+    fn single(&mut self, subscription: CodeSubscription, element: &mut Element) {
+        let object = Object::Single(subscription.source, std::mem::take(element));
+        if let Object::Single(_, back) = call_back(self, subscription, object) {
+            *element = back;
+        }
+    }
+
     fn element(&mut self, subscription: CodeSubscription, element: &mut Element) {
-        let taken = std::mem::take(element);
-        let single = self
-            .host()
-            .lines
-            .get(subscription.source)
-            .is_ok_and(|line| line.source.source_type() == SourceType::Single);
-        let object = match single {
-            true => Object::Single(subscription.source, taken),
-            false => Object::Element(subscription.source, taken),
-        };
-        if let Object::Single(_, back) | Object::Element(_, back) = call_back(self, subscription, object) {
+        let object = Object::Element(subscription.source, std::mem::take(element));
+        if let Object::Element(_, back) = call_back(self, subscription, object) {
             *element = back;
         }
     }
@@ -190,6 +186,9 @@ impl Code for Inside<'_> {
         }
     }
 }
+
+/// What a guest does with a packet.
+const CALLBACK: &str = "dataSourceCallback";
 
 /// Calls the guest with `object`, and gives it back as the guest left it.
 fn call_back(inside: &mut Inside<'_>, subscription: CodeSubscription, object: Object) -> Object {
@@ -203,54 +202,28 @@ fn call_back(inside: &mut Inside<'_>, subscription: CodeSubscription, object: Ob
         Ok(handle) => (handle, None),
         Err(object) => (0, Some(object)),
     };
-    let limit = host.limits.callback;
-    let result = enter(inside, "dataSourceCallback", limit, |inside| {
-        callback.call(&mut inside.store, subscription.id, subscription.source_handle, handle)
-    });
+    host.enter(CALLBACK, host.limits.callback);
+    let result = callback.call(&mut inside.store, subscription.id, subscription.source_handle, handle);
     let host = inside.host();
+    host.leave();
     let object = aside.or_else(|| host.handles.take_back(handle));
-    if result.is_ok() {
-        host.output.forget();
-    }
-    if let Err(error) = result {
-        let text = trap::settle(host, &error, "dataSourceCallback", limit);
-        host.failures += 1;
-        if host.failures == 1 {
-            let name = host
-                .lines
-                .get(subscription.source)
-                .map_or("", |line| line.source.name());
-            tracing::warn!(
-                "wasm: calling dataSourceCallback for data source {name:?}: {text} (said once; the number of such failures follows at the end)"
-            );
-        }
+    match result {
+        Ok(()) => host.output.forget(),
+        Err(error) => failed(host, subscription.source, &error),
     }
     // The guest cannot free what is lent to it.
     object.unwrap_or(Object::Source(subscription.source))
 }
 
-/// Runs the guest, watched if it is not running already.
-pub(super) fn enter<T>(
-    inside: &mut Inside<'_>,
-    function: &'static str,
-    limit: Duration,
-    call: impl FnOnce(&mut Inside<'_>) -> std::result::Result<T, RuntimeError>,
-) -> std::result::Result<T, RuntimeError> {
-    let host = inside.host();
-    host.depth += 1;
-    let outermost = host.depth == 1;
-    let turnstile = outermost.then(|| host.turnstile.clone());
-    host.begin(Side::Guest, function);
-    if let Some(turnstile) = &turnstile {
-        host.lent_growth = 0;
-        turnstile.enter(limit);
+/// Counts a call that failed, and says so the first time.
+#[cold]
+fn failed(host: &mut Host, source: usize, error: &RuntimeError) {
+    let text = trap::settle(host, error, CALLBACK, host.limits.callback);
+    host.failures += 1;
+    if host.failures == 1 {
+        let name = host.lines.get(source).map_or("", |line| line.source.name());
+        tracing::warn!(
+            "wasm: calling {CALLBACK} for data source {name:?}: {text} (said once; the number of such failures follows at the end)"
+        );
     }
-    let result = call(inside);
-    if let Some(turnstile) = turnstile {
-        turnstile.leave();
-    }
-    let host = inside.host();
-    host.depth -= 1;
-    host.end();
-    result
 }

@@ -140,6 +140,7 @@ impl Handles {
         Ok(u32::from(handle))
     }
 
+    #[inline]
     fn place(&self, handle: u32) -> Option<usize> {
         let place = *self.places.get(usize::try_from(handle).ok()?)?;
         Some(usize::from(place.checked_sub(1)?))

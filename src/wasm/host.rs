@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use libbpf_rs::MapHandle;
 use wasmer::{AsStoreMut, AsStoreRef, FunctionEnv, FunctionEnvMut, Memory, MemoryView, StoreMut, TypedFunction};
@@ -89,6 +90,39 @@ impl Host {
         }
     }
 
+    /// The guest's `function` is about to be called; [`leave`](Self::leave) follows.
+    #[inline]
+    pub(super) fn enter(&mut self, function: &'static str, limit: Duration) {
+        self.begin(Side::Guest, function);
+        self.watch(limit);
+    }
+
+    /// The function of the guest that was called last has ended.
+    #[inline]
+    pub(super) fn leave(&mut self) {
+        self.unwatch();
+        self.end();
+    }
+
+    /// The guest is about to run, for `limit` at most if it is not running already. [`unwatch`](Self::unwatch) follows.
+    #[inline]
+    pub(super) fn watch(&mut self, limit: Duration) {
+        if self.depth == 0 {
+            self.lent_growth = 0;
+            self.turnstile.enter(limit);
+        }
+        self.depth += 1;
+    }
+
+    /// What was begun last has ended.
+    #[inline]
+    pub(super) fn unwatch(&mut self) {
+        self.depth -= 1;
+        if self.depth == 0 {
+            self.turnstile.leave();
+        }
+    }
+
     /// A function is called, if that is to be measured.
     #[inline]
     pub(super) fn begin(&mut self, side: Side, function: &'static str) {
@@ -106,6 +140,7 @@ impl Host {
     }
 
     /// Says what a host function did not like. Guests may do the same wrong thing with every event.
+    #[cold]
     pub(super) fn warn(&mut self, function: &'static str, refusal: &Refusal) {
         let said = self.warnings.entry(function).or_default();
         *said = said.saturating_add(1);
@@ -209,6 +244,7 @@ impl Host {
     }
 
     /// The position of the data source with number `handle`.
+    #[inline]
     pub(super) fn source(&self, handle: u32) -> Result<usize, Refusal> {
         match self.handles.get(handle) {
             Some(Object::Source(source)) => Ok(*source),
@@ -226,6 +262,7 @@ impl Host {
 }
 
 /// Why a number does not do.
+#[cold]
 pub(super) fn wrong(handle: u32, found: Option<&Object>, wanted: &str) -> Refusal {
     match found {
         Some(object) => format!("handle {handle} is of a {}, not of a {wanted}", object.name()).into(),
@@ -233,6 +270,8 @@ pub(super) fn wrong(handle: u32, found: Option<&Object>, wanted: &str) -> Refusa
     }
 }
 
+/// That a number is nobody's.
+#[cold]
 pub(super) fn no_such(handle: u32, wanted: &str) -> Refusal {
     format!("handle {handle} is of no {wanted} that the guest could use here").into()
 }
@@ -284,11 +323,15 @@ impl From<libbpf_rs::Error> for Refusal {
 pub(super) type Caller<'a> = FunctionEnvMut<'a, Host>;
 
 /// The value to return: `refused`, with a warning, when the function did not like something.
+#[inline]
 pub(super) fn answer<T>(caller: &mut Caller<'_>, function: &'static str, refused: T, result: Answer<T>) -> T {
-    result.unwrap_or_else(|refusal| {
-        caller.data_mut().warn(function, &refusal);
-        refused
-    })
+    match result {
+        Ok(value) => value,
+        Err(refusal) => {
+            caller.data_mut().warn(function, &refusal);
+            refused
+        }
+    }
 }
 
 /// Whether it went well: 0 or 1.

@@ -111,6 +111,7 @@ impl Lines {
         self.0.push(Line::new(source, pipeline));
     }
 
+    #[inline]
     pub(super) fn get(&self, position: usize) -> Answer<&Line> {
         self.0.get(position).ok_or("the data source is not there now".into())
     }

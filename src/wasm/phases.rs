@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use libbpf_rs::MapHandle;
 use wasmer::{AsStoreMut, FunctionEnv, Imports, Instance, Store, Value};
 
-use super::events::{Entrance, Live, Shared, enter, flush};
-use super::host::{Host, Inside};
+use super::events::{Entrance, Live, Shared, flush};
+use super::host::Host;
 use super::limits::TimeLimits;
 use super::lines::Lines;
 use super::profile::{Meter, Profile};
@@ -80,6 +79,7 @@ impl Guest {
 
     fn new(wasm: &[u8], options: &GuestOptions, context: &mut Context, values: &ParamValues) -> Result<Self> {
         const INSTANTIATING: &str = "instantiating wasm";
+        const START: &str = "the start function";
         let engine = engine::engine();
         let module = engine::load(&engine, wasm, options.cache.as_deref()).context(INSTANTIATING)?;
         let imports = |names: &[&str]| module.imports().any(|import| names.contains(&import.name()));
@@ -98,13 +98,13 @@ impl Guest {
         let mut live = Live { store, env };
         let instance = {
             let mut inside = live.inside();
-            let result = watched(&mut inside, options.limits.phase, |inside| {
-                Instance::new(&mut inside.store, &module, &imports).map_err(Box::new)
-            });
+            inside.host().watch(options.limits.phase);
+            let result = Instance::new(&mut inside.store, &module, &imports);
+            inside.host().unwatch();
             result.map_err(|error| {
-                let text = match *error {
+                let text = match error {
                     wasmer::InstantiationError::Start(error) => {
-                        trap::settle(inside.host(), &error, "the start function", options.limits.phase)
+                        trap::settle(inside.host(), &error, START, options.limits.phase)
                     }
                     error => error.to_string(),
                 };
@@ -327,9 +327,9 @@ impl Guest {
             return Err(Failure::new(closed.clone()));
         }
         let limit = inside.host().limits.phase;
-        let result = enter(&mut inside, function, limit, |inside| {
-            exported.call(&mut inside.store, &[])
-        });
+        inside.host().enter(function, limit);
+        let result = exported.call(&mut inside.store, &[]);
+        inside.host().leave();
         let result = match result {
             Ok(results) => {
                 inside.host().output.forget();
@@ -357,17 +357,6 @@ impl Failure {
     fn new(text: String) -> Self {
         Self { text, exit_code: None }
     }
-}
-
-/// Like [`enter`], for what does not end with an error of the guest's.
-fn watched<T>(inside: &mut Inside<'_>, limit: Duration, call: impl FnOnce(&mut Inside<'_>) -> T) -> T {
-    let turnstile = inside.host().turnstile.clone();
-    turnstile.enter(limit);
-    inside.host().depth += 1;
-    let result = call(inside);
-    inside.host().depth -= 1;
-    turnstile.leave();
-    result
 }
 
 /// The parameters that the configuration declares, in its order.

@@ -78,6 +78,46 @@ fn a_profile_names_functions() {
     assert!(!ran.stderr.contains("is lost"), "{}", ran.stderr);
 }
 
+#[test]
+fn recordings_know_the_stacks_of_what_is_gone() {
+    let Some(ig) = Ig::new() else { return };
+    let (dir, path) = program(&[]);
+    let burning = Killed(Command::new(&path).arg("burn").spawn().unwrap());
+    let file = dir.path().join("cpu.igrec");
+    let file = file.to_str().unwrap();
+    // The run itself reads no stack.
+    let flags = format!(
+        "--host --collect-ustack --collect-build-id --pid {} --fields proc.comm --record {file}",
+        burning.0.id()
+    );
+    let live = start(&ig, "profile_cpu", &flags);
+    for what in ["a sample", "another"] {
+        wait_element(&live, what, |row| row["proc"]["comm"] == "igwork");
+    }
+    live.stop().ok();
+    drop(burning);
+    std::fs::remove_file(&path).unwrap();
+    let folded = ig.line(&format!("replay {file} -o folded")).ok().stdout;
+    assert!(folded.contains("main;burn_outer;burn_leaf"), "{folded}");
+    let rows = ig.line(&format!("replay {file} -o json")).ok().stdout;
+    let rows: Vec<Value> = rows
+        .lines()
+        .flat_map(|line| serde_json::from_str::<Vec<Value>>(line).unwrap())
+        .collect();
+    let stacks: Vec<&Value> = rows.iter().map(|row| &row["user_stack_raw"]).collect();
+    let known = stacks.iter().find(|stack| {
+        let begins = |key: &str, text: &str| stack[key].as_str().is_some_and(|found| found.starts_with(text));
+        begins("symbols", "burn_leaf; burn_outer; main; ") && begins("addresses", "0x")
+    });
+    let build_id = known.unwrap_or_else(|| panic!("{stacks:?}"))["buildid"]
+        .as_str()
+        .unwrap();
+    assert!(
+        build_id.split_once(" +").is_some_and(|(id, _)| id.len() == 40),
+        "{build_id}"
+    );
+}
+
 /// Waits until a profile of what `flags` select has a user stack that begins so.
 fn wait_stack(ig: &Ig, flags: &str, begins: &str) -> Value {
     let live = start(ig, "profile_cpu", &format!("--collect-ustack {flags}"));
@@ -127,16 +167,20 @@ fn kernel_stacks_have_the_kernels_names() {
     let Some(ig) = Ig::new() else { return };
     let script = "while :; do cat /proc/self/status; done >/dev/null";
     let _reading = Killed(Command::new("sh").args(["-c", script]).spawn().unwrap());
-    let live = start(&ig, "profile_cpu", "--host --kernel-stacks-only --comm cat");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cat.igrec");
+    let flags = format!("--host --kernel-stacks-only --comm cat --record {}", file.display());
+    let live = start(&ig, "profile_cpu", &flags);
+    let is_call = |stack: &str| stack.contains("do_syscall_64; ") || stack.contains("el0t_64_sync_handler; ");
     let row = wait_element(&live, "a sample in a system call", |row| {
-        row["kern_stack"]
-            .as_str()
-            .is_some_and(|stack| stack.contains("do_syscall_64; ") || stack.contains("el0t_64_sync_handler; "))
+        row["kern_stack"].as_str().is_some_and(is_call)
     });
     assert!(row["kernel_ip"].as_u64() > Some(1 << 63), "{row}");
     assert!(!row["kern_stack"].as_str().unwrap().contains("[unknown]"), "{row}");
     assert_eq!(row["user_stack_raw"]["symbols"], "");
     live.stop().ok();
+    let replayed = ig.line(&format!("replay {} -o json", file.display())).ok().stdout;
+    assert!(is_call(&replayed), "{replayed}");
 }
 
 #[test]

@@ -4,27 +4,30 @@ use wasmer::{MemoryAccessError, MemoryView, RuntimeError};
 
 use crate::data::{Scalar, scalar_of};
 use crate::wasm::handles::{FieldOf, Object};
-use crate::wasm::host::{Answer, Caller, Host, answer, no_such, status, text, with_memory, wrong};
+use crate::wasm::host::{Answer, Caller, Host, Refusal, answer, no_such, status, text, with_memory, wrong};
 use crate::wasm::memory::{self, BufPtr};
 use crate::wasm::trap::Exit;
 
 /// The field with that number.
-fn field(host: &Host, handle: u32) -> Answer<FieldOf> {
+#[inline]
+fn field(host: &Host, handle: u32) -> Answer<&FieldOf> {
     match host.handles.get(handle) {
-        Some(Object::Field(field)) => Ok(*field),
+        Some(Object::Field(field)) => Ok(field),
         other => Err(wrong(handle, other, "field")),
     }
 }
 
 /// The field with that number, to be written.
+#[inline]
 fn writable_field(host: &mut Host, handle: u32) -> Answer<FieldOf> {
-    let field = field(host, handle)?;
+    let field = *field(host, handle)?;
     match field.writable {
         true => Ok(field),
         false => Err(host.refuse_write(&field)),
     }
 }
 
+#[inline]
 fn scalar(kind: u32) -> Answer<Scalar> {
     match scalar_of(kind) {
         Some(Scalar::String | Scalar::Bytes) => Err("texts and bytes are read and written through buffers".into()),
@@ -33,7 +36,8 @@ fn scalar(kind: u32) -> Answer<Scalar> {
     }
 }
 
-fn same_source(field: FieldOf, data: usize) -> Answer<()> {
+#[inline]
+fn same_source(field: &FieldOf, data: usize) -> Answer<()> {
     match field.source == data {
         true => Ok(()),
         false => Err("the field is of another data source than the element".into()),
@@ -48,16 +52,20 @@ pub(in crate::wasm) fn get_scalar(
     kind: u32,
     error: u32,
 ) -> Result<u64, RuntimeError> {
-    let result = try_get_scalar(caller.data_mut(), handle, data, kind);
-    let refusal = match result {
-        Ok(value) => return Ok(value),
-        Err(refusal) => refusal,
-    };
-    caller.data_mut().warn("fieldGetScalar", &refusal);
+    match try_get_scalar(caller.data(), handle, data, kind) {
+        Ok(value) => Ok(value),
+        Err(refusal) => refuse_scalar(&mut caller, &refusal, error),
+    }
+}
+
+/// Says so, to the user and to the guest.
+#[cold]
+fn refuse_scalar(caller: &mut Caller<'_>, refusal: &Refusal, error: u32) -> Result<u64, RuntimeError> {
+    caller.data_mut().warn("fieldGetScalar", refusal);
     if error == 0 {
         return Ok(0);
     }
-    let written = with_memory(&mut caller, |_, view| {
+    let written = with_memory(caller, |_, view| {
         let result: Result<(), MemoryAccessError> = view.write(u64::from(error), &1u32.to_le_bytes());
         result.map_err(|_| "the guest's pointer for the error is outside of its memory".into())
     });
@@ -71,6 +79,7 @@ pub(in crate::wasm) fn get_scalar(
     }
 }
 
+#[inline]
 fn try_get_scalar(host: &Host, handle: u32, data: u32, kind: u32) -> Answer<u64> {
     let field = field(host, handle)?;
     let (of, element) = host.handles.data(data).ok_or_else(|| no_such(data, "data"))?;
@@ -111,10 +120,11 @@ pub(in crate::wasm) fn set(mut caller: Caller<'_>, handle: u32, data: u32, kind:
     status(&mut caller, "fieldSet", result)
 }
 
+#[inline]
 fn set_scalar(host: &mut Host, handle: u32, data: u32, kind: u32, value: u64) -> Answer<()> {
     let field = writable_field(host, handle)?;
     let (of, element) = host.handles.data_mut(data).ok_or_else(|| no_such(data, "data"))?;
-    same_source(field, of)?;
+    same_source(&field, of)?;
     Ok(field.accessor.set_raw_scalar(element, scalar(kind)?, value)?)
 }
 
@@ -122,7 +132,7 @@ fn set_buffer(host: &mut Host, view: &MemoryView<'_>, handle: u32, data: u32, va
     let field = writable_field(host, handle)?;
     value.check(view)?;
     let (of, element) = host.handles.data_mut(data).ok_or_else(|| no_such(data, "data"))?;
-    same_source(field, of)?;
+    same_source(&field, of)?;
     let before = element.capacity();
     field.accessor.set_raw(element, value.len(), |target| {
         // The range was checked above, and a failure leaves zeroes.
@@ -141,7 +151,7 @@ fn set_buffer(host: &mut Host, view: &MemoryView<'_>, handle: u32, data: u32, va
 pub(in crate::wasm) fn add_tag(mut caller: Caller<'_>, handle: u32, tag: u64) -> u32 {
     let tag = text(&mut caller, tag);
     let host = caller.data_mut();
-    let result = field(host, handle).and_then(|field| {
+    let result = field(host, handle).copied().and_then(|field| {
         let tag = tag?;
         host.charge(tag.len() + size_of::<String>())?;
         host.lines.get_mut(field.source)?.source.tag_field(field.id, tag);

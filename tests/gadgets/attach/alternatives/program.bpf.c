@@ -2,13 +2,13 @@
 /* Three ways to see that something was done. The first that the kernel can do is taken. */
 #include "../report.h"
 
-SEC("fentry/do_unlinkat")
+SEC("fentry/vfs_unlink")
 int BPF_PROG(by_fentry)
 {
 	return REPORT(ctx, "fentry");
 }
 
-SEC("kprobe/do_unlinkat")
+SEC("kprobe/vfs_unlink")
 int by_kprobe(struct pt_regs *ctx)
 {
 	return REPORT(ctx, "kprobe");
