@@ -75,7 +75,7 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     gadget.set_values(&values);
     // A recording can wait for a slow reader.
     let output = Output::stdout()?.patient();
-    run::show(gadget, &values, &output_params, output, &interrupts, ())
+    run::show(gadget, &values, &output_params, output, &interrupts)
 }
 
 /// Names the flags that the recorded run had and a replay cannot have.

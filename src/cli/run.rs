@@ -13,7 +13,7 @@ use super::stdout::stdout;
 use super::{explain, gadget_info, guest_profile, resident, run_flags, watch};
 use crate::build::{BuildEvent, BuildOptions, build_gadget, is_source_path};
 use crate::containers::{Collection, CollectionOptions, Host, MissingSocket, RuntimeKind};
-use crate::ebpf::btf::{KeptBtf, KernelBtf};
+use crate::ebpf::btf::KernelBtf;
 use crate::ebpf::buffer::{BufferKind, BufferSettings};
 use crate::gadget::{Gadget, Report};
 use crate::image::{
@@ -44,8 +44,6 @@ pub(super) struct Prepared {
     /// The parameters for the output.
     pub(super) output_params: [Param; 2],
     pub(super) interrupts: Interrupts,
-    /// What only the start needs.
-    pub(super) for_start: KeptBtf,
 }
 
 /// Runs the gadget that the command line names.
@@ -77,7 +75,6 @@ pub(super) fn run_prepared(mut prepared: Prepared) -> Result<()> {
         &prepared.output_params,
         Output::stdout()?,
         &prepared.interrupts,
-        prepared.for_start,
     )
 }
 
@@ -136,12 +133,12 @@ pub(super) fn prepare_of(
     gadget.set_values(&values);
     gadget.set_buffers(buffers(&values)?);
     gadget.set_socket_fields(run_flags::socket_fields(&values)?);
+    gadget.set_kept_btf(kernel_btf);
     Ok(Some(Prepared {
         gadget,
         values,
         output_params,
         interrupts,
-        for_start: kernel_btf,
     }))
 }
 
@@ -153,14 +150,13 @@ pub(super) fn use_btf(values: &ParamValues) -> Result<()> {
     Ok(())
 }
 
-/// Runs a gadget to its end and shows its events in `output`. What only the start needs is dropped after it.
+/// Runs a gadget to its end and shows its events in `output`.
 pub(super) fn show(
     mut gadget: Gadget,
     values: &ParamValues,
     output_params: &[Param],
     output: Output,
     interrupts: &Interrupts,
-    for_start: impl Sized,
 ) -> Result<()> {
     gadget.set_include_self(values.is_true(run_flags::INCLUDE_SELF));
     let sink = sink(&mut gadget, values, output_params, &output)?;
@@ -174,7 +170,6 @@ pub(super) fn show(
     // Before the event buffers are mapped, so that the two are never there together.
     resident::give_back_code();
     let mut running = gadget.start()?;
-    drop(for_start);
     resident::give_back_code();
     tracing::debug!("running...");
     running.wait(timeout(values)?);

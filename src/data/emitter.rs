@@ -6,6 +6,7 @@ use super::element::{Element, Layout};
 use super::loss::{LossPlace, Losses};
 use super::pipeline::Pipeline;
 use super::rest::Rest;
+use super::screen::Screen;
 use crate::Result;
 
 /// A pipeline that several producers have, in the keeping of whoever holds what they have to take turns at.
@@ -27,6 +28,7 @@ pub trait SharedPipeline: Send + Sync {
 pub struct Emitter {
     layout: Layout,
     route: Route,
+    screen: Option<Screen>,
     losses: Arc<Losses>,
     rest: Option<Rest>,
 }
@@ -53,10 +55,17 @@ impl std::fmt::Debug for Route {
 }
 
 impl Emitter {
-    pub(super) fn new(layout: Layout, route: Route, losses: Arc<Losses>, rest: Option<Rest>) -> Self {
+    pub(super) fn new(
+        layout: Layout,
+        route: Route,
+        screen: Option<Screen>,
+        losses: Arc<Losses>,
+        rest: Option<Rest>,
+    ) -> Self {
         Self {
             layout,
             route,
+            screen,
             losses,
             rest,
         }
@@ -65,6 +74,20 @@ impl Emitter {
     /// Layout of the elements.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Makes `element` that of `record`, which fills the structs in its front; `false` if the record is to be left out, after which the
+    /// element is nobody's.
+    #[inline]
+    pub(super) fn admit(&mut self, record: &[u8], element: &mut Element) -> bool {
+        if let Some(screen) = &mut self.screen {
+            element.preview(&self.layout, record, screen.needed());
+            if !screen.passes(element) {
+                return false;
+            }
+        }
+        element.reset(&self.layout, record);
+        true
     }
 
     /// What becomes of the bytes behind the struct of a record.
@@ -85,6 +108,15 @@ impl Emitter {
     /// Hands one element of a single data source to all subscribers.
     #[inline]
     pub fn emit(&mut self, element: &mut Element) -> Result<()> {
+        match self.screen.as_mut().is_none_or(|screen| screen.passes(element)) {
+            true => self.emit_admitted(element),
+            false => Ok(()),
+        }
+    }
+
+    /// The same for an element that was [admitted](Self::admit).
+    #[inline]
+    pub(super) fn emit_admitted(&mut self, element: &mut Element) -> Result<()> {
         match &mut self.route {
             Route::Own(pipeline) => pipeline.emit(element),
             Route::Shared(shared) => shared.emit(element),

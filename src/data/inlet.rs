@@ -148,12 +148,14 @@ impl Inlet {
     #[inline]
     fn emit(&mut self, record: &[u8]) {
         self.events += 1;
-        self.element.reset(self.emitter.layout(), record);
+        if !self.emitter.admit(record, &mut self.element) {
+            return;
+        }
         let filled = match self.emitter.rest() {
             Some(rest) => rest.fill(&mut self.element, record),
             None => Ok(()),
         };
-        let result = filled.and_then(|()| self.emitter.emit(&mut self.element));
+        let result = filled.and_then(|()| self.emitter.emit_admitted(&mut self.element));
         self.note(result, 1);
     }
 

@@ -10,6 +10,7 @@ use super::loss::Losses;
 use super::packing::Packing;
 use super::pipeline::Pipeline;
 use super::rest::Rest;
+use super::screen::Screen;
 use super::source::DataSource;
 use super::tap::Tap;
 
@@ -23,6 +24,8 @@ pub struct Stream {
     pub demand: Demand,
     /// Decides about raw records, if something has to.
     pub gate: Option<Box<dyn Gate>>,
+    /// Leaves packets of a single data source out, if there are conditions that only look at records.
+    pub screen: Option<Screen>,
     /// Gets every raw record, if something wants to.
     pub tap: Option<Box<dyn Tap>>,
     /// Where the ids are by which records belong to containers.
@@ -65,6 +68,7 @@ impl Stream {
             pipeline: Pipeline::default(),
             demand: Demand::default(),
             gate: None,
+            screen: None,
             tap: None,
             record: RecordIds::default(),
             rest: None,
@@ -93,7 +97,9 @@ impl Stream {
             Some(shared) => Route::Shared(Arc::clone(shared)),
             None => Route::Own(std::mem::take(&mut self.pipeline)),
         };
-        Emitter::new(self.source.layout().clone(), route, Arc::clone(&self.losses), self.rest)
+        let screen = self.screen.take();
+        let losses = Arc::clone(&self.losses);
+        Emitter::new(self.source.layout().clone(), route, screen, losses, self.rest)
     }
 }
 

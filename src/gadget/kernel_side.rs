@@ -8,6 +8,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::Result;
 use crate::containers::{Follower, Places};
 use crate::data::{Emitter, Gate, Stream, Tap};
+use crate::ebpf::btf::KeptBtf;
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::fetch::schedule::Schedule;
 use crate::ebpf::fetch::{Fetcher, FetcherSetup, IteratorProgram, IteratorReader, Source, map_source};
@@ -27,6 +28,7 @@ pub(super) struct ToLoad {
     pub(super) values: ParamValues,
     pub(super) buffers: BufferSettings,
     pub(super) socket_fields: SocketFields,
+    pub(super) kernel_btf: Option<KeptBtf>,
 }
 
 /// What a run has in the kernel, and what is needed to load it anew.
@@ -162,6 +164,7 @@ impl KernelSide {
             values,
             buffers,
             socket_fields,
+            kernel_btf,
         } = what;
         let trace_pipe = match values.is_true(&format!("{PARAM_PREFIX}trace-pipe")) {
             true => Some(TracePipe::start()?),
@@ -170,6 +173,8 @@ impl KernelSide {
         let filter = context.mntns_filter.take();
         let sockets = socket_owners(&object, socket_fields);
         let loaded = load(&object, &values, filter.as_ref(), buffers, sockets.as_ref(), Vec::new())?;
+        // Megabytes, which are not to be there together with the buffers.
+        drop(kernel_btf);
         loaded.publish_stacks(&context.stack_maps);
         let mut tracers = Vec::new();
         for tracer in object.tracers() {

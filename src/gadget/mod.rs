@@ -36,6 +36,7 @@ pub use run::{Loss, Report, Running};
 
 use crate::containers::{Collection, CollectionOptions, Host};
 use crate::data::{DataSource, Element, Flow};
+use crate::ebpf::btf::KeptBtf;
 use crate::ebpf::buffer::BufferSettings;
 use crate::ebpf::object::EbpfObject;
 use crate::ebpf::sockets::SocketFields;
@@ -103,6 +104,8 @@ pub struct Gadget {
     values: ParamValues,
     buffers: BufferSettings,
     socket_fields: SocketFields,
+    /// For whatever needs it before the gadget is loaded.
+    kernel_btf: Option<KeptBtf>,
     /// The id that the kernel's programs see this process by, if it can be known.
     own_pid: Option<u32>,
 }
@@ -324,6 +327,7 @@ impl<'i> GadgetBuilder<'i> {
             values,
             buffers: self.buffers,
             socket_fields: SocketFields::default(),
+            kernel_btf: None,
             own_pid,
         };
         gadget.set_include_self(false);
@@ -448,6 +452,11 @@ impl Gadget {
     /// Sets kind and size of event buffers.
     pub fn set_buffers(&mut self, settings: BufferSettings) {
         self.buffers = settings;
+    }
+
+    /// Keeps the kernel's BTF until the gadget is loaded, so that whatever else has needed it before has read it for this, too.
+    pub fn set_kept_btf(&mut self, kept: KeptBtf) {
+        self.kernel_btf = Some(kept);
     }
 
     /// Sets what is remembered of the owners of sockets, as far as the gadget looks at it.

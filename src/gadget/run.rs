@@ -196,6 +196,7 @@ impl Gadget {
             values,
             buffers,
             socket_fields,
+            kernel_btf,
             ..
         } = self;
         let recording = match record_to {
@@ -230,6 +231,7 @@ impl Gadget {
             values,
             buffers,
             socket_fields,
+            kernel_btf,
         });
         let launched = running.launch(object, guest, player, instances, &mut context);
         match launched {

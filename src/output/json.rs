@@ -52,7 +52,7 @@ impl Encoder {
             pretty,
         };
         compiler.indent(depth);
-        compiler.object(&nodes, depth, true);
+        compiler.object(&nodes, depth);
         let memos = compiler.memos;
         let end = plan.position();
         Self {
@@ -72,16 +72,7 @@ impl Encoder {
     /// Appends one element.
     #[inline]
     pub fn encode(&mut self, element: &Element, out: &mut Vec<u8>) {
-        let plan = &self.plan;
-        let write = |value: &Value, out: &mut Vec<u8>| value.append(element, out);
-        let mut done = Position::default();
-        for memo in &mut self.memos {
-            plan.run_part(done, memo.from, out, write);
-            done = memo.to;
-            let (from, to) = (memo.from, memo.to);
-            memo.append(element, out, |out| plan.run_part(from, to, out, write));
-        }
-        plan.run_part(done, self.end, out, write);
+        append_part(&self.plan, Position::default(), self.end, &mut self.memos, element, out);
     }
 
     /// Appends a batch as one JSON array.
@@ -106,6 +97,28 @@ impl Encoder {
     }
 }
 
+/// Appends what stands between two positions of a plan, of which `memos` know parts.
+fn append_part(
+    plan: &Plan<Value>,
+    from: Position,
+    to: Position,
+    memos: &mut [Memo],
+    element: &Element,
+    out: &mut Vec<u8>,
+) {
+    let write = |value: &Value, out: &mut Vec<u8>| value.append(element, out);
+    let mut done = from;
+    for memo in memos {
+        let (from, to) = (memo.from, memo.to);
+        plan.run_part(done, from, out, write);
+        done = to;
+        memo.append(element, out, |inner, out| {
+            append_part(plan, from, to, inner, element, out);
+        });
+    }
+    plan.run_part(done, to, out, write);
+}
+
 struct Compiler<'a> {
     source: &'a DataSource,
     plan: &'a mut Plan<Value>,
@@ -114,7 +127,7 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn object(&mut self, nodes: &[Node<'_>], depth: usize, root: bool) {
+    fn object(&mut self, nodes: &[Node<'_>], depth: usize) {
         self.plan.text("{");
         self.line_break();
         for (i, node) in nodes.iter().enumerate() {
@@ -126,8 +139,7 @@ impl Compiler<'_> {
             append_string(node.field.name().as_bytes(), false, self.plan.text_mut());
             self.plan.text(if self.pretty { ": " } else { ":" });
             match &node.children {
-                Some(children) if root => self.kept_object(children, depth + 1),
-                Some(children) => self.object(children, depth + 1, false),
+                Some(children) => self.kept_object(children, depth + 1),
                 None => self.value(node, depth + 1),
             }
         }
@@ -138,12 +150,15 @@ impl Compiler<'_> {
 
     /// An object whose text is kept from element to element if it is large enough.
     fn kept_object(&mut self, nodes: &[Node<'_>], depth: usize) {
+        let outer = std::mem::take(&mut self.memos);
         let from = self.plan.position();
-        self.object(nodes, depth, false);
+        self.object(nodes, depth);
         let to = self.plan.position();
+        let inner = std::mem::replace(&mut self.memos, outer);
         let accessors: Vec<Accessor> = self.plan.values(from, to).map(|value| value.accessor).collect();
-        if accessors.len() >= WORTH_KEEPING {
-            self.memos.push(Memo::new(from, to, &accessors));
+        match accessors.len() {
+            WORTH_KEEPING.. => self.memos.push(Memo::new(from, to, &accessors, inner)),
+            _ => self.memos.extend(inner),
         }
     }
 

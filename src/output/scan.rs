@@ -1,13 +1,22 @@
-//! Looking through text from outside a word at a time, because nearly all of it needs no escaping.
+//! Looking through text from outside a block or a word at a time, because nearly all of it needs no escaping.
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
+/// Bytes of a block.
+const BLOCK: usize = 16;
 
 /// Length of the prefix of `bytes` that is printable ASCII other than `"` and `\`.
 #[inline]
 pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
     let mut at = 0;
-    let mut words = bytes.chunks_exact(8);
+    for block in blocks {
+        match special_of_block(block) {
+            0 => at += BLOCK,
+            hits => return at + hits.trailing_zeros() as usize,
+        }
+    }
+    let mut words = bytes[at..].chunks_exact(8);
     for word in &mut words {
         let Ok(word) = <[u8; 8]>::try_from(word) else {
             break;
@@ -34,6 +43,43 @@ pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
 #[inline]
 fn is_plain(byte: u8) -> bool {
     (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\'
+}
+
+/// A bit for each byte of `block` that is not plain.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn special_of_block(block: &[u8; BLOCK]) -> u32 {
+    // SAFETY: there is no x86-64 without SSE2.
+    unsafe { special_by_sse2(block) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "sse2")]
+fn special_by_sse2(block: &[u8; BLOCK]) -> u32 {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
+    };
+
+    let block = u128::from_le_bytes(*block);
+    let block = _mm_set_epi64x((block >> 64) as i64, block as i64);
+    let is = |byte: u8| _mm_cmpeq_epi8(block, _mm_set1_epi8(byte as i8));
+    // As a signed number, what is above U+007F is below everything else.
+    let outside = _mm_cmplt_epi8(block, _mm_set1_epi8(0x20));
+    let special = _mm_or_si128(_mm_or_si128(is(b'"'), is(b'\\')), _mm_or_si128(outside, is(0x7f)));
+    _mm_movemask_epi8(special) as u32
+}
+
+/// A bit for each byte of `block` that is not plain; bits above the lowest one may be missing.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn special_of_block(block: &[u8; BLOCK]) -> u32 {
+    let block = u128::from_le_bytes(*block);
+    let first = |hits: u64| match hits {
+        0 => 0,
+        hits => 1 << (hits.trailing_zeros() / 8),
+    };
+    first(special(block as u64)) | first(special((block >> 64) as u64)) << 8
 }
 
 /// Marks the bytes of `word` that are not plain. Marks above the lowest one may be wrong, because a borrow or carry of a byte

@@ -70,7 +70,6 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
         values,
         output_params,
         interrupts,
-        for_start,
     } = prepared;
     let given = |name: &str| {
         let default = output_params.iter().find(|param| param.full_name() == name);
@@ -94,8 +93,6 @@ pub(super) fn run(args: &GadgetArgs) -> Result<()> {
     interrupts.end(gadget.stop_signal());
     let timeout = run::timeout(&values)?;
     let mut running = gadget.start()?;
-    drop(for_start);
-
     let stop = running.stop_signal();
     let on_screen = {
         let stop = stop.clone();

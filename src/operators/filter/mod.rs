@@ -21,7 +21,7 @@ use self::kernel::push_down;
 use self::term::Term;
 pub use self::terms::Terms;
 use super::{Context, Explanation, Instance, OperatorNote, Stream, TermNote, TermPlace, priority};
-use crate::data::{CodeWrites, DataSource, Element, FieldId, Flags, Flow};
+use crate::data::{Accessor, CodeWrites, DataSource, Element, FieldId, Flags, Flow, SourceType};
 use crate::metadata::params::{Param, ParamValues};
 use crate::{Result, ResultExt};
 
@@ -212,7 +212,12 @@ impl Instance for Filter {
         }
         for ((stream, priority), mut tests) in steps {
             tests.sort_by_key(Test::cost);
-            if let Some(stream) = context.streams.get_mut(stream) {
+            let Some(stream) = context.streams.get_mut(stream) else {
+                continue;
+            };
+            if priority == priority::subscription::RAW_FILTER && stream.source.source_type() == SourceType::Single {
+                screen(stream, tests);
+            } else {
                 subscribe(stream, priority, tests);
             }
         }
@@ -241,6 +246,15 @@ impl Instance for Filter {
                 },
             });
         }
+    }
+}
+
+/// Has records left out before they become elements.
+fn screen(stream: &mut Stream, tests: Vec<Test>) {
+    let screen = stream.screen.get_or_insert_default();
+    for mut test in tests {
+        let accessors: Vec<Accessor> = test.fields().iter().map(|id| stream.source.accessor(*id)).collect();
+        screen.add(&accessors, Box::new(move |element| test.matches(element)));
     }
 }
 

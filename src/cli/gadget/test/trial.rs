@@ -124,7 +124,6 @@ impl<'a> Trial<'a> {
             return Err(Error::invalid("params: a case cannot ask for help"));
         };
         let (running, events) = self.start(prepared.gadget, case)?;
-        drop(prepared.for_start);
         let workload = case.workload.as_ref();
         let mut workload = workload.map(|script| Script::start(script, place.path())).transpose()?;
         let mut complaints = self.follow(running, &events, case, workload.as_mut())?;
