@@ -168,9 +168,9 @@ pub(super) fn show(
     interrupts.end(gadget.stop_signal());
 
     // Before the event buffers are mapped, so that the two are never there together.
-    resident::give_back_code();
+    resident::give_back();
     let mut running = gadget.start()?;
-    resident::give_back_code();
+    resident::give_back();
     tracing::debug!("running...");
     running.wait(timeout(values)?);
     let report = running.stop()?;

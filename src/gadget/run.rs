@@ -129,7 +129,7 @@ impl Gadget {
     pub(crate) fn into_object(mut self) -> Result<Option<EbpfObject>> {
         for param in self.params() {
             if !param.default.is_empty() {
-                self.values.set(&param.full_name(), &param.default);
+                self.values.set(param.full_name(), &param.default);
             }
         }
         self.settle()?;

@@ -203,8 +203,10 @@ const BATCH: u8 = 2;
 const CONTAINERS: u8 = 3;
 const NAMES: u8 = 4;
 const RELEASED: u8 = 5;
-const OPTIONAL_KINDS: u8 = 128;
+/// The first of the kinds that may be skipped.
 const STACK: u8 = 128;
+/// From here on kinds are of later versions.
+const LATER_KINDS: u8 = STACK + 1;
 
 /// Appends an entry whose payload has been split into `parts`.
 #[inline]
@@ -290,7 +292,7 @@ pub(super) fn next_entry(bytes: &[u8]) -> Result<Option<(u16, Entry<'_>, &[u8])>
         NAMES => Entry::Names(payload),
         RELEASED => Entry::Released,
         STACK => Entry::Stack(payload),
-        OPTIONAL_KINDS.. => Entry::Skipped,
+        LATER_KINDS.. => Entry::Skipped,
         other => {
             return Err(Error::unsupported(format!("an entry of kind {other}"))
                 .with_hint("the recording was made by a later version of ig"));
