@@ -46,18 +46,23 @@ GADGET_MAPITER(blockio, hists);
 
 static const struct hist_value empty;
 
-/* Gone since 5.11, when the queue was dropped from the arguments as well. */
-struct hd_struct___old {
-	int partno;
-} __attribute__((preserve_access_index));
+/* What the tracepoint's functions were like before 5.11, and in some releases of 5.10. */
+typedef void (*btf_trace_block_rq_insert___queue)(void *data, struct request_queue *queue,
+						  struct request *request);
 
 static __always_inline int begin(struct bpf_raw_tracepoint_args *ctx)
 {
-	__u64 request = bpf_core_type_exists(struct hd_struct___old) ?
-				ctx->args[1] :
-				ctx->args[0];
 	__u64 now = bpf_ktime_get_ns();
+	__u64 request;
 
+	/* The barriers keep the compiler from choosing an address first, which the verifier refuses. */
+	if (bpf_core_type_exists(btf_trace_block_rq_insert___queue)) {
+		request = ctx->args[1];
+		barrier_var(request);
+	} else {
+		request = ctx->args[0];
+		barrier_var(request);
+	}
 	bpf_map_update_elem(&start, &request, &now, BPF_ANY);
 	return 0;
 }

@@ -51,8 +51,6 @@ struct maker {
 	__u32 discard; /* it does not pass the filters */
 };
 
-extern int LINUX_KERNEL_VERSION __kconfig;
-
 /* By request. Least recently used: some requests are merged with others and never complete. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -98,10 +96,23 @@ static __always_inline int made(__u64 request, __u64 flags)
 	return 0;
 }
 
-/* Before 5.11 the request's queue came first. */
+/* What the tracepoint's functions were like before 5.11, and in some releases of 5.10. */
+typedef void (*btf_trace_block_rq_insert___queue)(void *data, struct request_queue *queue,
+						  struct request *request);
+
 static __always_inline __u64 queued_request(struct bpf_raw_tracepoint_args *ctx)
 {
-	return LINUX_KERNEL_VERSION < 0x50b00 ? ctx->args[1] : ctx->args[0];
+	__u64 request;
+
+	/* The barriers keep the compiler from choosing an address first, which the verifier refuses. */
+	if (bpf_core_type_exists(btf_trace_block_rq_insert___queue)) {
+		request = ctx->args[1];
+		barrier_var(request);
+	} else {
+		request = ctx->args[0];
+		barrier_var(request);
+	}
+	return request;
 }
 
 SEC("raw_tracepoint/block_io_start")

@@ -90,11 +90,11 @@ fn trace_open() {
     );
 }
 
-/// The file of this name below `root`.
+/// The program or library of this name below `root`: scripts of other packages are called after programs.
 fn find(root: &Path, name: &str) -> PathBuf {
     let output = Command::new("find")
         .arg(root)
-        .args(["-name", name, "-not", "-type", "d"])
+        .args(["-name", name, "-not", "-type", "d", "-not", "-path", "*/share/*"])
         .output()
         .expect("find");
     let found = String::from_utf8_lossy(&output.stdout);

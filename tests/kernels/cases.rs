@@ -248,8 +248,10 @@ fn run(ig: &Ig, case: &Case, buffer: &str) -> Result<(), String> {
     // What is attached in places, of which the host is one here, is tried before it runs.
     let log = live.log();
     if let Some(line) = log.lines().find(|line| line.contains("is not attached everywhere")) {
+        let message = line.split_once("msg=").map_or(line, |(_, message)| message);
+        let message = message.replace("\\\"", "\"");
         live.stop().ok();
-        return Err(line.to_owned());
+        return Err(message.trim_matches('"').to_owned());
     }
     for program in case.programs {
         let sought = format!("\"program\":\"{program}\"");

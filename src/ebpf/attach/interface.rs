@@ -149,9 +149,16 @@ fn hook(program: BorrowedFd<'_>, index: i32, inwards: bool, handle: u32) -> TcHo
 /// Makes a filter; returns its handle, the first that is free.
 fn filter(program: BorrowedFd<'_>, index: i32, inwards: bool) -> Result<u32> {
     let hook = |handle| hook(program, index, inwards, handle);
-    hook(1)
-        .create()
-        .map_err(|error| Error::unsupported(format!("creating a clsact queueing discipline: {error:#}")))?;
+    hook(1).create().map_err(|error| {
+        Error::unsupported(match error.kind() {
+            libbpf_rs::ErrorKind::NotFound => {
+                "this kernel has no clsact queueing discipline, which programs on interfaces need before \
+                 Linux 6.6: its module sch_ingress is missing"
+                    .to_owned()
+            }
+            _ => format!("creating a clsact queueing discipline: {error:#}"),
+        })
+    })?;
     let mut cleaned = false;
     for handle in HANDLES {
         match hook(handle).attach() {
