@@ -68,7 +68,7 @@ pub struct Element {
 pub(super) struct Stamp {
     /// Which values; 0 stands for none.
     pub(super) id: u64,
-    /// The first and the last but one of their slots.
+    /// Where their slots begin and end.
     pub(super) slots: (u32, u32),
     /// Where their part of the fixed part begins and ends.
     pub(super) fixed: (u32, u32),

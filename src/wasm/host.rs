@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libbpf_rs::MapHandle;
-use wasmer::{AsStoreMut, AsStoreRef, FunctionEnv, FunctionEnvMut, Memory, MemoryView, StoreMut, TypedFunction};
+use wasmer::{
+    AsStoreMut, AsStoreRef, FunctionEnv, FunctionEnvMut, Memory, MemoryView, RuntimeError, StoreMut, TypedFunction,
+};
 
 use super::handles::{FieldOf, Handles, Object};
 use super::limits::{KEPT_BYTES, TimeLimits, WARNINGS};
 use super::lines::Lines;
 use super::memory::{self, BufPtr};
 use super::profile::{Meter, Side};
+use super::trap::TimeUp;
 use super::undeclared::Undeclared;
 use super::watchdog::Turnstile;
 use crate::data::RawError;
@@ -120,6 +123,19 @@ impl Host {
         self.depth -= 1;
         if self.depth == 0 {
             self.turnstile.leave();
+        }
+    }
+
+    /// The guest calls a host function.
+    ///
+    /// # Errors
+    ///
+    /// It has run for too long, and must not go on.
+    #[inline]
+    pub(super) fn called(&self) -> Result<(), RuntimeError> {
+        match self.turnstile.call() {
+            false => Ok(()),
+            true => Err(RuntimeError::user(Box::new(TimeUp))),
         }
     }
 
@@ -316,6 +332,36 @@ impl From<crate::Error> for Refusal {
 impl From<libbpf_rs::Error> for Refusal {
     fn from(error: libbpf_rs::Error) -> Self {
         Self(error.to_string().into())
+    }
+}
+
+/// What a host function returns: its value, or an error that ends the guest.
+pub(super) trait Returned {
+    /// What the guest gets.
+    type Value;
+    /// Either of them.
+    fn returned(self) -> Result<Self::Value, RuntimeError>;
+}
+
+macro_rules! values {
+    ($($value:ty)*) => {$(
+        impl Returned for $value {
+            type Value = Self;
+            #[inline]
+            fn returned(self) -> Result<Self, RuntimeError> {
+                Ok(self)
+            }
+        }
+    )*};
+}
+
+values!(() u32 i32 u64);
+
+impl<T> Returned for Result<T, RuntimeError> {
+    type Value = T;
+    #[inline]
+    fn returned(self) -> Self {
+        self
     }
 }
 

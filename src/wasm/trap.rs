@@ -19,6 +19,18 @@ impl std::fmt::Display for Exit {
 
 impl std::error::Error for Exit {}
 
+/// The guest has run for too long.
+#[derive(Debug)]
+pub(super) struct TimeUp;
+
+impl std::fmt::Display for TimeUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("time is up")
+    }
+}
+
+impl std::error::Error for TimeUp {}
+
 /// What to say of `error`, that the guest's `function` ended with. A guest that exited or was interrupted is not called any more:
 /// nobody knows what state it is in. One that trapped is.
 pub(super) fn settle(host: &mut Host, error: &RuntimeError, function: &str, limit: Duration) -> String {
@@ -28,7 +40,7 @@ pub(super) fn settle(host: &mut Host, error: &RuntimeError, function: &str, limi
         host.closed.get_or_insert_with(|| exit.to_string());
         return text;
     }
-    if error.clone().to_trap() == Some(TrapCode::HostInterrupt) {
+    if error.downcast_ref::<TimeUp>().is_some() || error.clone().to_trap() == Some(TrapCode::HostInterrupt) {
         let text = format!("it ran for more than {}", seconds(limit));
         host.closed
             .get_or_insert_with(|| format!("module closed: {function} ran for more than {}", seconds(limit)));

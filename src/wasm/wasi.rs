@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use wasmer::{Function, FunctionEnv, Imports, MemoryView, RuntimeError, StoreMut};
 
-use super::host::{Caller, Host, with_memory};
+use super::host::{Caller, Host, Returned, with_memory};
 use super::limits::LOG_LINE;
 use super::trap::Exit;
 
@@ -76,17 +76,61 @@ impl Output {
 /// Adds all functions to `imports`.
 pub(super) fn define(imports: &mut Imports, store: &mut StoreMut<'_>, env: &FunctionEnv<Host>) {
     macro_rules! functions {
-        ($($name:ident)*) => {$(
-            imports.define(MODULE, stringify!($name), Function::new_typed_with_env(store, env, $name));
+        ($($name:ident($($argument:ident),*))*) => {$(
+            let function = Function::new_typed_with_env(store, env, |caller: Caller<'_>, $($argument),*| {
+                caller.data().called()?;
+                $name(caller, $($argument),*).returned()
+            });
+            imports.define(MODULE, stringify!($name), function);
         )*};
     }
     functions!(
-        args_get args_sizes_get environ_get environ_sizes_get clock_res_get clock_time_get random_get sched_yield poll_oneoff
-        proc_exit proc_raise fd_write fd_read fd_fdstat_get fd_fdstat_set_flags fd_prestat_get fd_prestat_dir_name fd_close
-        fd_filestat_get fd_seek fd_tell fd_advise fd_allocate fd_datasync fd_fdstat_set_rights fd_filestat_set_size
-        fd_filestat_set_times fd_pread fd_pwrite fd_readdir fd_renumber fd_sync path_create_directory path_filestat_get
-        path_filestat_set_times path_link path_open path_readlink path_remove_directory path_rename path_symlink
-        path_unlink_file sock_accept sock_recv sock_send sock_shutdown
+        args_get(argv, buffer)
+        args_sizes_get(count, bytes)
+        environ_get(environ, buffer)
+        environ_sizes_get(count, bytes)
+        clock_res_get(id, to)
+        clock_time_get(id, precision, to)
+        random_get(buffer, len)
+        sched_yield()
+        poll_oneoff(subscriptions, events, count, stored)
+        proc_exit(code)
+        proc_raise(signal)
+        fd_write(fd, vectors, count, written)
+        fd_read(fd, vectors, count, read)
+        fd_fdstat_get(fd, to)
+        fd_fdstat_set_flags(fd, flags)
+        fd_prestat_get(fd, to)
+        fd_prestat_dir_name(fd, path, len)
+        fd_close(fd)
+        fd_filestat_get(fd, to)
+        fd_seek(fd, offset, whence, to)
+        fd_tell(fd, to)
+        fd_advise(fd, offset, len, advice)
+        fd_allocate(fd, offset, len)
+        fd_datasync(fd)
+        fd_fdstat_set_rights(fd, base, inheriting)
+        fd_filestat_set_size(fd, size)
+        fd_filestat_set_times(fd, access, modification, flags)
+        fd_pread(fd, vectors, count, offset, read)
+        fd_pwrite(fd, vectors, count, offset, written)
+        fd_readdir(fd, buffer, len, cookie, used)
+        fd_renumber(fd, to)
+        fd_sync(fd)
+        path_create_directory(fd, path, len)
+        path_filestat_get(fd, flags, path, len, to)
+        path_filestat_set_times(fd, b, c, d, e, f, g)
+        path_link(fd, b, c, d, e, f, g)
+        path_open(fd, b, c, d, e, f, g, h, i)
+        path_readlink(fd, path, len, buffer, size, used)
+        path_remove_directory(fd, path, len)
+        path_rename(fd, old, len, new_fd, new, new_len)
+        path_symlink(old, old_len, fd, new, new_len)
+        path_unlink_file(fd, path, len)
+        sock_accept(fd, flags, to)
+        sock_recv(fd, b, c, d, e, f)
+        sock_send(fd, b, c, d, e)
+        sock_shutdown(fd, how)
     );
 }
 

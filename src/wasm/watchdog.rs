@@ -1,7 +1,10 @@
-//! Time limits: a thread that interrupts a guest that computes for too long.
+//! Time limits: a thread that ends a guest that computes for too long.
 //!
 //! What counts is the time on the processor of the thread that runs the guest, so that nobody is punished for a busy machine. Going
 //! in and out costs a few stores: the thread looks from time to time whether the guest is still in the same call.
+//!
+//! A guest that calls host functions is ended by the next of them. Only one that does nothing but compute is interrupted: on the way
+//! into a host function and back wasmer takes locks and allocates, and what is interrupted there never gives them back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -20,6 +23,10 @@ const INTERVAL: Duration = Duration::from_millis(50);
 struct State {
     /// Counts entries and exits: odd while the guest runs.
     turns: AtomicU64,
+    /// Counts calls of host functions.
+    calls: AtomicU64,
+    /// The turn that has taken too long.
+    expired: AtomicU64,
     /// The thread that runs it.
     thread: AtomicI32,
     limit_ns: AtomicU64,
@@ -50,6 +57,15 @@ impl Turnstile {
     /// The guest is left.
     pub(super) fn leave(&self) {
         self.turn();
+    }
+
+    /// The guest calls a host function. Whether it has run for too long.
+    #[inline]
+    pub(super) fn call(&self) -> bool {
+        let state = &*self.0;
+        let calls = state.calls.load(Ordering::Relaxed);
+        state.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
+        state.expired.load(Ordering::Relaxed) == state.turns.load(Ordering::Relaxed)
     }
 
     /// Nobody else counts at the same time: there is one way into a guest.
@@ -91,20 +107,26 @@ impl Drop for Watchdog {
 fn watch(state: &State, interrupter: &Interrupter) {
     // The turn that was under way when last looked at, and the thread's time then.
     let mut seen = (0, 0);
+    let mut last_calls = 0;
     while !state.over.load(Ordering::Acquire) {
         std::thread::park_timeout(INTERVAL);
         let turn = state.turns.load(Ordering::Acquire);
         if turn.is_multiple_of(2) {
             continue;
         }
+        let calls = state.calls.load(Ordering::Relaxed);
+        let only_computes = std::mem::replace(&mut last_calls, calls) == calls;
         let Some(now) = thread_time(state.thread.load(Ordering::Relaxed)) else {
             continue;
         };
         if turn != seen.0 {
             seen = (turn, now);
         } else if now.saturating_sub(seen.1) >= state.limit_ns.load(Ordering::Relaxed) {
+            state.expired.store(turn, Ordering::Relaxed);
             // Not every interruption arrives; then there is a next one.
-            interrupter.interrupt();
+            if only_computes {
+                interrupter.interrupt();
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ mod syscalls;
 
 use wasmer::{Function, FunctionEnv, Imports, StoreMut};
 
-use super::host::{Caller, Host};
+use super::host::{Caller, Host, Returned};
 use super::profile::Side;
 
 /// Name of the module.
@@ -26,12 +26,16 @@ pub(super) fn define(imports: &mut Imports, store: &mut StoreMut<'_>, env: &Func
     macro_rules! functions {
         ($($name:literal => $family:ident::$function:ident($($argument:ident),*)),* $(,)?) => {$(
             let function = match measured {
-                false => Function::new_typed_with_env(store, env, $family::$function),
+                false => Function::new_typed_with_env(store, env, |caller: Caller<'_>, $($argument),*| {
+                    caller.data().called()?;
+                    $family::$function(caller, $($argument),*).returned()
+                }),
                 true => Function::new_typed_with_env(store, env, |mut caller: Caller<'_>, $($argument),*| {
+                    caller.data().called()?;
                     caller.data_mut().begin(Side::Host, $name);
                     let result = $family::$function(caller.as_mut(), $($argument),*);
                     caller.data_mut().end();
-                    result
+                    result.returned()
                 }),
             };
             imports.define(MODULE, $name, function);
