@@ -22,7 +22,7 @@ pub(super) struct Live {
 }
 
 // SAFETY: a store is not tied to a thread as long as what its functions carry along may be sent to another one. What they carry here
-// is `Host`, which is (wasmer asks for it); the functions themselves capture nothing, no callback of wasmer's `on_called` is ever
+// is `Host`, which is (wasmer asks for it); the functions themselves capture nothing but atomics, no callback of wasmer's `on_called` is ever
 // set, and only one thread at a time has the store, which is behind the lock of `Shared`.
 unsafe impl Send for Live {}
 

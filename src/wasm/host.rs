@@ -15,7 +15,6 @@ use super::limits::{KEPT_BYTES, TimeLimits, WARNINGS};
 use super::lines::Lines;
 use super::memory::{self, BufPtr};
 use super::profile::{Meter, Side};
-use super::trap::TimeUp;
 use super::undeclared::Undeclared;
 use super::watchdog::Turnstile;
 use crate::data::RawError;
@@ -123,19 +122,6 @@ impl Host {
         self.depth -= 1;
         if self.depth == 0 {
             self.turnstile.leave();
-        }
-    }
-
-    /// The guest calls a host function.
-    ///
-    /// # Errors
-    ///
-    /// It has run for too long, and must not go on.
-    #[inline]
-    pub(super) fn called(&self) -> Result<(), RuntimeError> {
-        match self.turnstile.call() {
-            false => Ok(()),
-            true => Err(RuntimeError::user(Box::new(TimeUp))),
         }
     }
 

@@ -75,13 +75,17 @@ impl Output {
 
 /// Adds all functions to `imports`.
 pub(super) fn define(imports: &mut Imports, store: &mut StoreMut<'_>, env: &FunctionEnv<Host>) {
+    let turnstile = env.as_ref(store).turnstile.clone();
     macro_rules! functions {
         ($($name:ident($($argument:ident),*))*) => {$(
-            let function = Function::new_typed_with_env(store, env, |caller: Caller<'_>, $($argument),*| {
-                caller.data().called()?;
-                $name(caller, $($argument),*).returned()
-            });
-            imports.define(MODULE, stringify!($name), function);
+            {
+                let turnstile = turnstile.clone();
+                let function = Function::new_typed_with_env(store, env, move |caller: Caller<'_>, $($argument),*| {
+                    turnstile.called()?;
+                    $name(caller, $($argument),*).returned()
+                });
+                imports.define(MODULE, stringify!($name), function);
+            }
         )*};
     }
     functions!(

@@ -12,8 +12,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use wasmer::Interrupter;
+use wasmer::{Interrupter, RuntimeError};
 
+use super::trap::TimeUp;
 use crate::{Result, ResultExt};
 
 /// How often the thread looks.
@@ -41,7 +42,7 @@ pub(super) struct Watchdog {
 }
 
 /// Tells the watchdog of entries and exits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Turnstile(Arc<State>);
 
 impl Turnstile {
@@ -59,13 +60,20 @@ impl Turnstile {
         self.turn();
     }
 
-    /// The guest calls a host function. Whether it has run for too long.
+    /// The guest calls a host function.
+    ///
+    /// # Errors
+    ///
+    /// It has run for too long, and must not go on.
     #[inline]
-    pub(super) fn call(&self) -> bool {
+    pub(super) fn called(&self) -> std::result::Result<(), RuntimeError> {
         let state = &*self.0;
         let calls = state.calls.load(Ordering::Relaxed);
         state.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
-        state.expired.load(Ordering::Relaxed) == state.turns.load(Ordering::Relaxed)
+        match state.expired.load(Ordering::Relaxed) == state.turns.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(time_is_up()),
+        }
     }
 
     /// Nobody else counts at the same time: there is one way into a guest.
@@ -73,6 +81,11 @@ impl Turnstile {
         let turn = self.0.turns.load(Ordering::Relaxed);
         self.0.turns.store(turn.wrapping_add(1), Ordering::Release);
     }
+}
+
+#[cold]
+fn time_is_up() -> RuntimeError {
+    RuntimeError::user(Box::new(TimeUp))
 }
 
 impl Watchdog {

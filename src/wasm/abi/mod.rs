@@ -23,22 +23,26 @@ pub(super) const MODULE: &str = "ig";
 /// Adds all functions to `imports`. Calls of a guest whose time is measured go through a layer that does it; others do not pay for that.
 pub(super) fn define(imports: &mut Imports, store: &mut StoreMut<'_>, env: &FunctionEnv<Host>) {
     let measured = env.as_ref(store).profile.is_some();
+    let turnstile = env.as_ref(store).turnstile.clone();
     macro_rules! functions {
         ($($name:literal => $family:ident::$function:ident($($argument:ident),*)),* $(,)?) => {$(
-            let function = match measured {
-                false => Function::new_typed_with_env(store, env, |caller: Caller<'_>, $($argument),*| {
-                    caller.data().called()?;
-                    $family::$function(caller, $($argument),*).returned()
-                }),
-                true => Function::new_typed_with_env(store, env, |mut caller: Caller<'_>, $($argument),*| {
-                    caller.data().called()?;
-                    caller.data_mut().begin(Side::Host, $name);
-                    let result = $family::$function(caller.as_mut(), $($argument),*);
-                    caller.data_mut().end();
-                    result.returned()
-                }),
-            };
-            imports.define(MODULE, $name, function);
+            {
+                let turnstile = turnstile.clone();
+                let function = match measured {
+                    false => Function::new_typed_with_env(store, env, move |caller: Caller<'_>, $($argument),*| {
+                        turnstile.called()?;
+                        $family::$function(caller, $($argument),*).returned()
+                    }),
+                    true => Function::new_typed_with_env(store, env, move |mut caller: Caller<'_>, $($argument),*| {
+                        turnstile.called()?;
+                        caller.data_mut().begin(Side::Host, $name);
+                        let result = $family::$function(caller.as_mut(), $($argument),*);
+                        caller.data_mut().end();
+                        result.returned()
+                    }),
+                };
+                imports.define(MODULE, $name, function);
+            }
         )*};
     }
     functions!(
