@@ -12,6 +12,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include <gadget/bits.bpf.h>
+#include <gadget/core_fixes.bpf.h>
 #include <gadget/macros.h>
 #include <gadget/maps.bpf.h>
 #include <gadget/types.h>
@@ -46,23 +47,11 @@ GADGET_MAPITER(blockio, hists);
 
 static const struct hist_value empty;
 
-/* What the tracepoint's functions were like before 5.11, and in some releases of 5.10. */
-typedef void (*btf_trace_block_rq_insert___queue)(void *data, struct request_queue *queue,
-						  struct request *request);
-
 static __always_inline int begin(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u64 now = bpf_ktime_get_ns();
-	__u64 request;
+	__u64 request = gadget_queued_request(ctx);
 
-	/* The barriers keep the compiler from choosing an address first, which the verifier refuses. */
-	if (bpf_core_type_exists(btf_trace_block_rq_insert___queue)) {
-		request = ctx->args[1];
-		barrier_var(request);
-	} else {
-		request = ctx->args[0];
-		barrier_var(request);
-	}
 	bpf_map_update_elem(&start, &request, &now, BPF_ANY);
 	return 0;
 }

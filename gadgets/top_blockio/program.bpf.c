@@ -96,25 +96,6 @@ static __always_inline int made(__u64 request, __u64 flags)
 	return 0;
 }
 
-/* What the tracepoint's functions were like before 5.11, and in some releases of 5.10. */
-typedef void (*btf_trace_block_rq_insert___queue)(void *data, struct request_queue *queue,
-						  struct request *request);
-
-static __always_inline __u64 queued_request(struct bpf_raw_tracepoint_args *ctx)
-{
-	__u64 request;
-
-	/* The barriers keep the compiler from choosing an address first, which the verifier refuses. */
-	if (bpf_core_type_exists(btf_trace_block_rq_insert___queue)) {
-		request = ctx->args[1];
-		barrier_var(request);
-	} else {
-		request = ctx->args[0];
-		barrier_var(request);
-	}
-	return request;
-}
-
 SEC("raw_tracepoint/block_io_start")
 int ig_topio_start(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -124,13 +105,13 @@ int ig_topio_start(struct bpf_raw_tracepoint_args *ctx)
 SEC("raw_tracepoint/block_rq_insert")
 int ig_topio_insert(struct bpf_raw_tracepoint_args *ctx)
 {
-	return made(queued_request(ctx), BPF_NOEXIST);
+	return made(gadget_queued_request(ctx), BPF_NOEXIST);
 }
 
 SEC("raw_tracepoint/block_rq_issue")
 int ig_topio_req(struct bpf_raw_tracepoint_args *ctx)
 {
-	__u64 key = queued_request(ctx);
+	__u64 key = gadget_queued_request(ctx);
 	struct request *request = (void *)key;
 	struct issue issue;
 

@@ -104,6 +104,28 @@ static __always_inline struct gendisk *get_disk(void *request)
 }
 
 /*
+ * block_rq_insert, block_rq_issue: before 5.11 the queue came before the request;
+ * some releases of 5.10 are like 5.11.
+ */
+typedef void (*btf_trace_block_rq_insert___queue)(void *data, struct request_queue *queue,
+						  struct request *request);
+
+static __always_inline __u64 gadget_queued_request(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u64 request;
+
+	/* The barriers keep the compiler from choosing an address first, which the verifier refuses. */
+	if (bpf_core_type_exists(btf_trace_block_rq_insert___queue)) {
+		request = ctx->args[1];
+		barrier_var(request);
+	} else {
+		request = ctx->args[0];
+		barrier_var(request);
+	}
+	return request;
+}
+
+/*
  * renamedata: has this member from 5.12 to 6.2. Functions of the VFS that take
  * a user namespace as their first argument do so for as long.
  */

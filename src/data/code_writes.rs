@@ -75,19 +75,13 @@ fn names(list: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Kind, NewField, Scalar, SourceType, StaticField};
+    use crate::data::{NewField, Scalar, SourceType, StaticField};
 
     fn source(declared: Option<&str>) -> DataSource {
         let mut source = DataSource::new("s", SourceType::Single, None);
         let member = |name: &str, kind: Scalar, offset, size, parent| StaticField {
-            name: name.to_owned(),
-            kind: Kind::One(kind),
-            offset,
-            size,
-            bits: None,
             parent,
-            tags: Vec::new(),
-            annotations: Default::default(),
+            ..StaticField::new(name, kind, offset, size)
         };
         let members = [
             member("n", Scalar::Uint64, 0, 8, None),

@@ -303,3 +303,19 @@ pub struct StaticField {
     /// Annotations laid over the default ones.
     pub annotations: Annotations,
 }
+
+impl StaticField {
+    /// A member at the top of its struct, no bitfield, without tags and annotations of its own.
+    pub fn new(name: &str, kind: impl Into<Kind>, offset: u32, size: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: kind.into(),
+            offset,
+            size,
+            bits: None,
+            parent: None,
+            tags: Vec::new(),
+            annotations: Annotations::new(),
+        }
+    }
+}

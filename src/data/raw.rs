@@ -150,17 +150,10 @@ mod tests {
 
     fn source() -> DataSource {
         let mut source = DataSource::new("s", SourceType::Single, None);
-        let member = |name: &str, kind: Scalar, offset, size| StaticField {
-            name: name.to_owned(),
-            kind: kind.into(),
-            offset,
-            size,
-            bits: None,
-            parent: None,
-            tags: Vec::new(),
-            annotations: Default::default(),
-        };
-        let members = [member("n", Scalar::Int32, 0, 4), member("text", Scalar::CString, 4, 8)];
+        let members = [
+            StaticField::new("n", Scalar::Int32, 0, 4),
+            StaticField::new("text", Scalar::CString, 4, 8),
+        ];
         source.add_static_fields(12, &members).unwrap();
         source.add_field(NewField::new("added", Scalar::String)).unwrap();
         source.add_field(NewField::new("flag", Scalar::Bool)).unwrap();

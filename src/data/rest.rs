@@ -51,26 +51,16 @@ impl Rest {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DataSource, Kind, NewField, Scalar, SourceType, StaticField};
+    use super::super::{DataSource, NewField, Scalar, SourceType, StaticField};
     use super::*;
 
     /// Acceptance check 23.10 of the eBPF specification.
     #[test]
     fn what_follows_the_struct() {
         let mut source = DataSource::new("packets", SourceType::Single, None);
-        let field = |name: &str, kind: Kind, offset, size| StaticField {
-            name: name.to_owned(),
-            kind,
-            offset,
-            size,
-            bits: None,
-            parent: None,
-            tags: Vec::new(),
-            annotations: Default::default(),
-        };
         let fields = [
-            field("n", Scalar::Uint32.into(), 0, 4),
-            field("short", Scalar::Uint16.into(), 4, 2),
+            StaticField::new("n", Scalar::Uint32, 0, 4),
+            StaticField::new("short", Scalar::Uint16, 4, 2),
         ];
         source.add_static_fields(16, &fields).unwrap();
         let payload = source.add_field(NewField::new("payload", Scalar::Bytes)).unwrap();

@@ -59,19 +59,9 @@ mod tests {
     #[test]
     fn records_that_do_not_pass_are_no_elements() {
         let mut source = DataSource::new("screened", SourceType::Single, None);
-        let member = |name: &str, offset: u32, size: u32, kind: Scalar| StaticField {
-            name: name.to_owned(),
-            kind: kind.into(),
-            offset,
-            size,
-            bits: None,
-            parent: None,
-            tags: Vec::new(),
-            annotations: Default::default(),
-        };
         let fields = [
-            member("number", 0, 4, Scalar::Uint32),
-            member("text", 4, 8, Scalar::CString),
+            StaticField::new("number", Scalar::Uint32, 0, 4),
+            StaticField::new("text", Scalar::CString, 4, 8),
         ];
         source.add_static_fields(12, &fields).unwrap();
         let [number, text] = ["number", "text"].map(|name| source.field(name).unwrap().any());

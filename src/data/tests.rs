@@ -4,19 +4,6 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
-fn member(name: &str, kind: Kind, offset: u32, size: u32) -> StaticField {
-    StaticField {
-        name: name.to_owned(),
-        kind,
-        offset,
-        size,
-        bits: None,
-        parent: None,
-        tags: Vec::new(),
-        annotations: Annotations::new(),
-    }
-}
-
 fn source() -> DataSource {
     DataSource::new("test", SourceType::Single, None)
 }
@@ -40,19 +27,19 @@ fn d2_refuses_a_second_field_of_the_same_name() {
 #[test]
 fn d3_refuses_a_member_outside_its_struct_and_adds_nothing() {
     let mut ds = source();
-    let good = member("good", Scalar::Uint32.into(), 0, 4);
-    let bad = member("bad", Scalar::Uint64.into(), 4, 8);
+    let good = StaticField::new("good", Scalar::Uint32, 0, 4);
+    let bad = StaticField::new("bad", Scalar::Uint64, 4, 8);
     let error = ds.add_static_fields(10, &[good, bad]).unwrap_err();
     assert!(error.to_string().contains("exceeds size of container"), "{error}");
     assert!(ds.is_empty());
-    let wraps = member("wraps", Scalar::Uint64.into(), u32::MAX - 3, 8);
+    let wraps = StaticField::new("wraps", Scalar::Uint64, u32::MAX - 3, 8);
     assert!(ds.add_static_fields(10, &[wraps]).is_err());
 }
 
 #[test]
 fn d4_and_d5_static_text_is_padded_and_never_cut() {
     let mut ds = source();
-    ds.add_static_fields(8, &[member("s", Scalar::CString.into(), 0, 8)])
+    ds.add_static_fields(8, &[StaticField::new("s", Scalar::CString, 0, 8)])
         .unwrap();
     let s = ds.accessor(ds.find("s").unwrap());
     let mut element = Element::new(ds.layout());
@@ -186,7 +173,7 @@ fn d12_look_up_falls_back_to_any_case() {
 #[test]
 fn a_later_field_moves_no_value() {
     let mut ds = source();
-    ds.add_static_fields(4, &[member("n", Scalar::Uint32.into(), 0, 4)])
+    ds.add_static_fields(4, &[StaticField::new("n", Scalar::Uint32, 0, 4)])
         .unwrap();
     let n = ds.accessor(ds.find("n").unwrap());
     let text = ds.add_field(NewField::new("text", Scalar::String)).unwrap();
@@ -211,9 +198,9 @@ fn a_later_field_moves_no_value() {
 #[test]
 fn static_members_rank_before_added_fields() {
     let mut ds = source();
-    let mut child = member("child", Scalar::Uint32.into(), 0, 4);
+    let mut child = StaticField::new("child", Scalar::Uint32, 0, 4);
     child.parent = Some(0);
-    ds.add_static_fields(4, &[member("parent", Scalar::Bytes.into(), 0, 4), child])
+    ds.add_static_fields(4, &[StaticField::new("parent", Scalar::Bytes, 0, 4), child])
         .unwrap();
     let added = ds.add_field(NewField::new("added", Scalar::String)).unwrap();
     let first = ds.add_field(NewField::new("first", Scalar::String).order(-5)).unwrap();
@@ -249,11 +236,11 @@ fn typed_accessors_check_the_kind() {
 #[test]
 fn bitfields_are_cut_out_of_the_bytes_they_share() {
     let mut ds = source();
-    let mut low = member("low", Scalar::Uint32.into(), 0, 4);
+    let mut low = StaticField::new("low", Scalar::Uint32, 0, 4);
     low.bits = Some((0, 3));
-    let mut high = member("high", Scalar::Int32.into(), 0, 2);
+    let mut high = StaticField::new("high", Scalar::Int32, 0, 2);
     high.bits = Some((3, 5));
-    let mut flag = member("flag", Scalar::Bool.into(), 1, 1);
+    let mut flag = StaticField::new("flag", Scalar::Bool, 1, 1);
     flag.bits = Some((0, 1));
     ds.add_static_fields(4, &[low, high, flag]).unwrap();
     let mut element = Element::default();
@@ -272,7 +259,7 @@ fn footprints_tell_sameness() {
         12,
         &["a", "b", "c"].map(|name| {
             let offset = (name.as_bytes()[0] - b'a') as u32 * 4;
-            member(name, Scalar::Uint32.into(), offset, 4)
+            StaticField::new(name, Scalar::Uint32, offset, 4)
         }),
     )
     .unwrap();

@@ -88,18 +88,13 @@ impl Instance for OwnEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Kind, Scalar, SourceType, StaticField, Stream};
+    use crate::data::{Scalar, SourceType, StaticField, Stream};
 
     fn member(name: &str, parent: Option<usize>, tag: &str) -> StaticField {
         StaticField {
-            name: name.to_owned(),
-            kind: Kind::One(Scalar::Uint32),
-            offset: 0,
-            size: 4,
-            bits: None,
             parent,
             tags: vec![tag.to_owned()],
-            annotations: Default::default(),
+            ..StaticField::new(name, Scalar::Uint32, 0, 4)
         }
     }
 

@@ -174,29 +174,16 @@ mod tests {
     use super::*;
     use crate::data::{SourceType, StaticField};
 
-    fn field(name: &str, kind: Kind, offset: u32, size: u32) -> StaticField {
-        StaticField {
-            name: name.to_owned(),
-            kind,
-            offset,
-            size,
-            bits: None,
-            parent: None,
-            tags: Vec::new(),
-            annotations: crate::data::Annotations::new(),
-        }
-    }
-
     #[test]
     fn elements_are_a_row_and_a_histogram() {
         let mut source = DataSource::new("latency", SourceType::Array, None);
-        let mut slots = field("slots", Kind::Array(Scalar::Uint32), 4, 12);
+        let mut slots = StaticField::new("slots", Kind::Array(Scalar::Uint32), 4, 12);
         slots.tags.push(SLOTS[0].to_owned());
         slots
             .annotations
             .insert("metrics.unit".to_owned(), "\x1b[2Jµs".to_owned());
         slots.annotations.insert("columns.hidden".to_owned(), "true".to_owned());
-        let key = field("dev", Kind::One(Scalar::Uint32), 0, 4);
+        let key = StaticField::new("dev", Kind::One(Scalar::Uint32), 0, 4);
         source.add_static_fields(16, &[key, slots]).unwrap();
         let mut encoder = Encoder::new(&source, &Selection::default_of(&source)).unwrap().unwrap();
         assert_eq!(encoder.fields().len(), 2);

@@ -207,16 +207,7 @@ fn context_with(name: &str, source_type: SourceType) -> Context {
 /// A struct of a `char[8]` and a `char[16]`, and a `u32` that the host has added.
 fn host_source(name: &str, source_type: SourceType) -> DataSource {
     let mut source = DataSource::new(name, source_type, None);
-    let member = |name: &str, offset, size| StaticField {
-        name: name.to_owned(),
-        kind: Scalar::CString.into(),
-        offset,
-        size,
-        bits: None,
-        parent: None,
-        tags: Vec::new(),
-        annotations: Default::default(),
-    };
+    let member = |name: &str, offset, size| StaticField::new(name, Scalar::CString, offset, size);
     let members = [member("short", 0, 8), member("long", 8, 16)];
     source.add_static_fields(24, &members).unwrap();
     source.add_field(NewField::new("foo", Scalar::Uint32)).unwrap();

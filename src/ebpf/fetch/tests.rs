@@ -1,9 +1,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
-use crate::data::{
-    DataSource, Element, Flow, Kind, LossPlace, Losses, Scalar, SourceType, StaticField, Stream, Verdict,
-};
+use crate::data::{DataSource, Element, Flow, LossPlace, Losses, Scalar, SourceType, StaticField, Stream, Verdict};
 use crate::stop::StopSignal;
 
 /// Every wait of a test ends after this long, which is then a failure.
@@ -96,16 +94,7 @@ struct Lab {
 impl Lab {
     fn new() -> Self {
         let mut source = DataSource::new("numbers", SourceType::Array, None);
-        let field = StaticField {
-            name: "number".to_owned(),
-            kind: Kind::One(Scalar::Uint32),
-            offset: 0,
-            size: 4,
-            bits: None,
-            parent: None,
-            tags: Vec::new(),
-            annotations: crate::data::Annotations::new(),
-        };
+        let field = StaticField::new("number", Scalar::Uint32, 0, 4);
         source.add_static_fields(4, &[field]).unwrap();
         let (sender, arrays) = channel();
         Self {

@@ -13,14 +13,9 @@ fn member(name: &str, scalar: Scalar, offset: u32, parent: Option<usize>, tag: &
         scalar => scalar.size().unwrap() as u32,
     };
     StaticField {
-        name: name.to_owned(),
-        kind: Kind::One(scalar),
-        offset,
-        size,
-        bits: None,
         parent,
         tags: vec![tag.to_owned()],
-        annotations: Default::default(),
+        ..StaticField::new(name, scalar, offset, size)
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::data::{Annotations, DataSource, SourceType, StaticField};
+use crate::data::{DataSource, SourceType, StaticField};
 use crate::operators::uidgid::UidGidResolver;
 use crate::operators::ustack::UserStacks;
 use crate::operators::{Instance, Stream};
@@ -112,14 +112,8 @@ fn added_fields_are_as_recorded() {
 
 fn member(name: &str, kind: Scalar, size: u32, offset: u32, tags: &[&str]) -> StaticField {
     StaticField {
-        name: name.to_owned(),
-        kind: kind.into(),
-        offset,
-        size,
-        bits: None,
-        parent: None,
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
-        annotations: Annotations::new(),
+        ..StaticField::new(name, kind, offset, size)
     }
 }
 

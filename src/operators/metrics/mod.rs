@@ -409,14 +409,8 @@ mod tests {
         let mut source = DataSource::new("latencies", SourceType::Array, None);
         source.annotate("metrics.print", print);
         let field = |name: &str, kind: Kind, offset, size, tag: &str| StaticField {
-            name: name.to_owned(),
-            kind,
-            offset,
-            size,
-            bits: None,
-            parent: None,
             tags: vec![tag.to_owned()],
-            annotations: crate::data::Annotations::default(),
+            ..StaticField::new(name, kind, offset, size)
         };
         source
             .add_static_fields(
