@@ -60,18 +60,6 @@ pub struct Element {
     front: u32,
     /// From here on the front is zero: what is often much larger than a record need not be zeroed for each.
     written: u32,
-    stamp: Stamp,
-}
-
-/// Where values are that were put there together, and are unchanged since: see [`Values`](super::Values).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stamp {
-    /// Which values; 0 stands for none.
-    pub(super) id: u64,
-    /// Where their slots begin and end.
-    pub(super) slots: (u32, u32),
-    /// Where their part of the fixed part begins and ends.
-    pub(super) fixed: (u32, u32),
 }
 
 impl Element {
@@ -94,7 +82,6 @@ impl Element {
             old.fill(0);
         }
         self.written = len as u32;
-        self.stamp.id = 0;
         added.fill(0);
         self.slots.clear();
         self.slots.resize(layout.slots as usize, Span::default());
@@ -142,9 +129,6 @@ impl Element {
         if offset < self.front {
             self.written = self.written.max((offset + len).min(self.front));
         }
-        if offset < self.stamp.fixed.1 && offset + len > self.stamp.fixed.0 {
-            self.stamp.id = 0;
-        }
         &mut self.bytes[offset as usize..(offset + len) as usize]
     }
 
@@ -176,7 +160,6 @@ impl Element {
     /// The bytes of a slot that this element has, for a new value of `len` bytes: in the place of the old value if that is long
     /// enough, else at the end. `None` when the element would become larger than `limit` bytes.
     pub(super) fn slot_for(&mut self, slot: u32, len: usize, limit: usize) -> Option<&mut [u8]> {
-        self.changes_slot(slot);
         let span = self.slots.get_mut(slot as usize)?;
         let mut start = span.start as usize;
         if len > span.len as usize {
@@ -211,7 +194,6 @@ impl Element {
 
     /// Lets `write` append the value of a slot; what the slot held before is forgotten.
     pub(super) fn write_slot(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
-        self.changes_slot(slot);
         let start = self.bytes.len();
         write(&mut self.bytes);
         debug_assert!(self.bytes.len() >= start, "a writer may only append");
@@ -224,7 +206,6 @@ impl Element {
     /// Writes many slots with one copy: `bytes` is appended, and each of `spans` (slot, start, length) says which part of it is
     /// whose.
     pub(super) fn write_slots(&mut self, bytes: &[u8], spans: &[(u32, u32, u32)]) {
-        self.stamp.id = 0;
         let base = self.bytes.len() as u32;
         self.bytes.extend_from_slice(bytes);
         for (slot, start, len) in spans {
@@ -232,26 +213,6 @@ impl Element {
                 start: base + start,
                 len: *len,
             };
-        }
-    }
-
-    /// Says that what `stamp` describes was just put there.
-    #[inline]
-    pub(super) fn set_stamp(&mut self, stamp: Stamp) {
-        self.stamp = stamp;
-    }
-
-    /// The values that were put into this element together and are unchanged since; with id 0 if there are none.
-    #[inline]
-    pub(super) fn stamp(&self) -> &Stamp {
-        &self.stamp
-    }
-
-    #[inline]
-    fn changes_slot(&mut self, slot: u32) {
-        let (first, end) = self.stamp.slots;
-        if (first..end).contains(&slot) {
-            self.stamp.id = 0;
         }
     }
 
@@ -281,7 +242,7 @@ impl Element {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{DataSource, Footprint, NewField, Saved, Scalar, SourceType, Values};
+    use crate::data::{DataSource, NewField, Scalar, SourceType};
 
     #[test]
     fn nothing_of_an_event_is_left_in_the_next() {
@@ -316,54 +277,6 @@ mod tests {
             element.reset(layout, record);
             element
         }
-    }
-
-    #[test]
-    fn a_stamp_holds_until_one_of_its_values_changes() {
-        let mut source = DataSource::new("stamped", SourceType::Single, None);
-        source.add_static_fields(8, &[]).unwrap();
-        let [before, number, name, id, after] = [
-            ("before", Scalar::String),
-            ("number", Scalar::Uint32),
-            ("name", Scalar::String),
-            ("id", Scalar::String),
-            ("after", Scalar::Uint32),
-        ]
-        .map(|(name, kind)| {
-            let field = source.add_field(NewField::new(name, kind)).unwrap();
-            source.accessor(field)
-        });
-        let stamped = [number, name, id];
-        let mut element = Element::new(source.layout());
-        number.set_bits(&mut element, 7);
-        name.set(&mut element, b"web").unwrap();
-        let values = Values::take(&stamped, &element);
-        let footprint = Footprint::of(&[id, number]);
-        let mut saved = Saved::default();
-        let mut put = |change: &dyn Fn(&mut Element)| {
-            element.reset(source.layout(), &[]);
-            values.put(&mut element);
-            let id = element.stamp().id;
-            change(&mut element);
-            (element.stamp().id == id && id != 0, element.clone())
-        };
-        let (_, first) = put(&|_| {});
-        footprint.save(&first, &mut saved);
-        for (change, holds, same) in [
-            (&(|_: &mut Element| {}) as &dyn Fn(&mut Element), true, true),
-            (&|element| before.set(element, b"x").unwrap(), true, true),
-            (&|element| after.set_bits(element, 1), true, true),
-            (&|element| name.set(element, b"db").unwrap(), false, true),
-            (&|element| id.set(element, b"0").unwrap(), false, false),
-            (&|element| number.set_bits(element, 8), false, false),
-        ] {
-            let (stamp, element) = put(change);
-            assert_eq!((stamp, footprint.matches(&element, &saved)), (holds, same));
-        }
-        // Others in between: no stamp.
-        let values = Values::take(&[before, id], &first);
-        values.put(&mut element);
-        assert_eq!(element.stamp().id, 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Footprints: the bytes that some fields of an element occupy, to tell whether they are the same as in an earlier element.
 
 use super::accessor::Accessor;
-use super::element::{Element, Stamp};
+use super::element::Element;
 use super::field::Place;
 
 /// Where some fields are. Neighbours in the fixed part are compared at once.
@@ -37,10 +37,6 @@ impl Footprint {
 
     /// Replaces `saved` by what is there in `element`.
     pub fn save(&self, element: &Element, saved: &mut Saved) {
-        saved.stamp = match self.is_covered_by(element.stamp()) {
-            true => element.stamp().id,
-            false => 0,
-        };
         saved.fixed.clear();
         for (offset, len) in &self.fixed {
             saved.fixed.extend_from_slice(element.fixed(*offset, *len));
@@ -61,10 +57,6 @@ impl Footprint {
         if !saved.is_something {
             return false;
         }
-        // Nearly always all events are of a few containers.
-        if saved.stamp != 0 && saved.stamp == element.stamp().id {
-            return true;
-        }
         let mut rest = saved.fixed.as_slice();
         let fixed = self.fixed.iter().all(|(offset, len)| {
             let Some((head, tail)) = rest.split_at_checked(*len as usize) else {
@@ -74,13 +66,6 @@ impl Footprint {
             head == element.fixed(*offset, *len)
         });
         fixed && self.slots_match(element, saved)
-    }
-
-    /// Whether all of it is what was put into an element together.
-    fn is_covered_by(&self, stamp: &Stamp) -> bool {
-        let slots = stamp.slots.0..stamp.slots.1;
-        let fixed = |(offset, len): &(u32, u32)| stamp.fixed.0 <= *offset && offset + len <= stamp.fixed.1;
-        self.slots.iter().all(|slot| slots.contains(slot)) && self.fixed.iter().all(fixed)
     }
 
     /// Values that were written one after the other lie side by side, and are compared at once.
@@ -120,6 +105,4 @@ pub struct Saved {
     lengths: Vec<u32>,
     values: Vec<u8>,
     is_something: bool,
-    /// Of the values, if they were put into the element together; else 0.
-    stamp: u64,
 }

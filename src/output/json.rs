@@ -52,7 +52,7 @@ impl Encoder {
             pretty,
         };
         compiler.indent(depth);
-        compiler.object(&nodes, depth);
+        compiler.object(&nodes, depth, true);
         let memos = compiler.memos;
         let end = plan.position();
         Self {
@@ -72,7 +72,16 @@ impl Encoder {
     /// Appends one element.
     #[inline]
     pub fn encode(&mut self, element: &Element, out: &mut Vec<u8>) {
-        append_part(&self.plan, Position::default(), self.end, &mut self.memos, element, out);
+        let plan = &self.plan;
+        let write = |value: &Value, out: &mut Vec<u8>| value.append(element, out);
+        let mut done = Position::default();
+        for memo in &mut self.memos {
+            plan.run_part(done, memo.from, out, write);
+            done = memo.to;
+            let (from, to) = (memo.from, memo.to);
+            memo.append(element, out, |out| plan.run_part(from, to, out, write));
+        }
+        plan.run_part(done, self.end, out, write);
     }
 
     /// Appends a batch as one JSON array.
@@ -97,28 +106,6 @@ impl Encoder {
     }
 }
 
-/// Appends what stands between two positions of a plan, of which `memos` know parts.
-fn append_part(
-    plan: &Plan<Value>,
-    from: Position,
-    to: Position,
-    memos: &mut [Memo],
-    element: &Element,
-    out: &mut Vec<u8>,
-) {
-    let write = |value: &Value, out: &mut Vec<u8>| value.append(element, out);
-    let mut done = from;
-    for memo in memos {
-        let (from, to) = (memo.from, memo.to);
-        plan.run_part(done, from, out, write);
-        done = to;
-        memo.append(element, out, |inner, out| {
-            append_part(plan, from, to, inner, element, out);
-        });
-    }
-    plan.run_part(done, to, out, write);
-}
-
 struct Compiler<'a> {
     source: &'a DataSource,
     plan: &'a mut Plan<Value>,
@@ -127,7 +114,7 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn object(&mut self, nodes: &[Node<'_>], depth: usize) {
+    fn object(&mut self, nodes: &[Node<'_>], depth: usize, root: bool) {
         self.plan.text("{");
         self.line_break();
         for (i, node) in nodes.iter().enumerate() {
@@ -139,7 +126,8 @@ impl Compiler<'_> {
             append_string(node.field.name().as_bytes(), false, self.plan.text_mut());
             self.plan.text(if self.pretty { ": " } else { ":" });
             match &node.children {
-                Some(children) => self.kept_object(children, depth + 1),
+                Some(children) if root => self.kept_object(children, depth + 1),
+                Some(children) => self.object(children, depth + 1, false),
                 None => self.value(node, depth + 1),
             }
         }
@@ -150,15 +138,12 @@ impl Compiler<'_> {
 
     /// An object whose text is kept from element to element if it is large enough.
     fn kept_object(&mut self, nodes: &[Node<'_>], depth: usize) {
-        let outer = std::mem::take(&mut self.memos);
         let from = self.plan.position();
-        self.object(nodes, depth);
+        self.object(nodes, depth, false);
         let to = self.plan.position();
-        let inner = std::mem::replace(&mut self.memos, outer);
         let accessors: Vec<Accessor> = self.plan.values(from, to).map(|value| value.accessor).collect();
-        match accessors.len() {
-            WORTH_KEEPING.. => self.memos.push(Memo::new(from, to, &accessors, inner)),
-            _ => self.memos.extend(inner),
+        if accessors.len() >= WORTH_KEEPING {
+            self.memos.push(Memo::new(from, to, &accessors));
         }
     }
 

@@ -16,8 +16,6 @@ const PAUSE: u32 = 256;
 pub(super) struct Memo {
     pub(super) from: Position,
     pub(super) to: Position,
-    /// The memos of parts of it.
-    inner: Vec<Memo>,
     footprint: Footprint,
     saved: Saved,
     text: Vec<u8>,
@@ -26,11 +24,10 @@ pub(super) struct Memo {
 }
 
 impl Memo {
-    pub(super) fn new(from: Position, to: Position, accessors: &[Accessor], inner: Vec<Memo>) -> Self {
+    pub(super) fn new(from: Position, to: Position, accessors: &[Accessor]) -> Self {
         Self {
             from,
             to,
-            inner,
             footprint: Footprint::of(accessors),
             saved: Saved::default(),
             text: Vec::new(),
@@ -39,17 +36,12 @@ impl Memo {
         }
     }
 
-    /// Appends the text for `element`: the kept one if it still holds, else what `write` makes of it with the memos of its parts.
+    /// Appends the text for `element`: the kept one if it still holds, else what `write` makes of it.
     #[inline]
-    pub(super) fn append(
-        &mut self,
-        element: &Element,
-        out: &mut Vec<u8>,
-        write: impl FnOnce(&mut [Memo], &mut Vec<u8>),
-    ) {
+    pub(super) fn append(&mut self, element: &Element, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
         if self.pause > 0 {
             self.pause -= 1;
-            return write(&mut self.inner, out);
+            return write(out);
         }
         if self.footprint.matches(element, &self.saved) {
             self.misses = 0;
@@ -62,7 +54,7 @@ impl Memo {
             self.pause = PAUSE;
         }
         let start = out.len();
-        write(&mut self.inner, out);
+        write(out);
         self.footprint.save(element, &mut self.saved);
         self.text.clear();
         self.text.extend_from_slice(&out[start..]);
