@@ -384,7 +384,8 @@ impl SymbolFile {
         let binary = Binary::parse(file)?;
         let id = build_id(&binary);
         let copy = slim::copy(&binary)?;
-        let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+        let mut elf = Elf::new(format!("/proc/self/fd/{}", copy.file.as_raw_fd()));
+        elf.debug_syms = copy.has_debugging;
         let go = GoFunctions::load(&binary).unwrap_or_else(|error| {
             tracing::debug!("functions of Go: {error}");
             None
@@ -393,8 +394,8 @@ impl SymbolFile {
         Ok((
             id,
             Rc::new(Self {
-                source: Source::Elf(Elf::new(path)),
-                _copy: copy,
+                source: Source::Elf(elf),
+                _copy: copy.file,
                 go: go.map(|go| (go, segments)),
                 names: Default::default(),
             }),

@@ -253,7 +253,10 @@ impl<'b, 'k> Collector<'b, 'k> {
             }
             BtfKind::Int => out.words(&[name, t.info, t.size(), t.word(0)]),
             BtfKind::Float | BtfKind::Fwd => out.words(&[name, t.info, t.size_or_type]),
-            BtfKind::Ptr | BtfKind::FuncProto => out.words(&[0, (BtfKind::Ptr as u32) << 24, 0]),
+            // What is behind a pointer is of no interest, and a variable may have the name of a type that is wanted.
+            BtfKind::Ptr | BtfKind::FuncProto | BtfKind::Var | BtfKind::Datasec | BtfKind::DeclTag => {
+                out.words(&[0, (BtfKind::Ptr as u32) << 24, 0]);
+            }
             _ => out.words(&[name, t.info, self.new_id(t.target())]),
         }
     }
@@ -355,6 +358,22 @@ mod tests {
         );
         assert_eq!(btf.name(&btf.resolve(members[1].type_id).unwrap()), "inner");
         assert_eq!(members[1].bit_offset, 64);
+    }
+
+    #[test]
+    fn a_variable_may_have_the_name_of_a_type() {
+        let mut b = Builder::default();
+        let int = b.int("int", 4, 1);
+        let wanted_type = b.structure("wanted", 4, &[("x", int, 0)]);
+        let variable = b.variable("wanted", wanted_type, 1);
+        b.section("wanted", &[(variable, 4)]);
+        let kernel = KernelBtf::from_bytes(b.build());
+        let bytes = minimal(&kernel, &wanted(&["wanted"]), MinimalOptions::default())
+            .unwrap()
+            .unwrap();
+        let btf = Btf::parse(&bytes).unwrap();
+        let found = btf.find(BtfKind::Struct, "wanted").unwrap();
+        assert_eq!(btf.members(&found).count(), 1);
     }
 
     #[test]

@@ -50,6 +50,7 @@ struct Segment {
 pub(crate) struct Section {
     name: u32,
     pub(crate) kind: u32,
+    pub(crate) flags: u64,
     pub(crate) address: u64,
     pub(crate) offset: u64,
     pub(crate) size: u64,
@@ -166,6 +167,7 @@ impl<S: Source> Binary<S> {
         Ok(Section {
             name: fields.u32(0)?,
             kind: fields.u32(4)?,
+            flags: fields.word(8)?,
             address,
             offset,
             size,
@@ -340,6 +342,8 @@ pub(crate) mod testing {
     pub(crate) struct ElfBuilder {
         pub(crate) wide: bool,
         sections: Vec<(String, u32, u64, u32, Vec<u8>)>,
+        /// Numbers of sections that are marked as compressed.
+        compressed: Vec<u32>,
     }
 
     /// Where the segment is mapped.
@@ -350,6 +354,7 @@ pub(crate) mod testing {
             Self {
                 wide,
                 sections: vec![(String::new(), 0, 0, 0, Vec::new())],
+                compressed: Vec::new(),
             }
         }
 
@@ -357,6 +362,16 @@ pub(crate) mod testing {
         pub(crate) fn section(&mut self, name: &str, kind: u32, address: u64, link: u32, content: Vec<u8>) -> u32 {
             self.sections.push((name.into(), kind, address, link, content));
             self.sections.len() as u32 - 1
+        }
+
+        /// Adds a section that says of itself that it unpacks to `size` bytes.
+        pub(crate) fn compressed_section(&mut self, name: &str, kind: u32, size: u64, packed: &[u8]) {
+            let mut content = self.word(1);
+            content.extend(self.word(size));
+            content.extend(self.word(1));
+            content.extend(packed);
+            let number = self.section(name, kind, 0, 0, content);
+            self.compressed.push(number);
         }
 
         pub(crate) fn word(&self, value: u64) -> Vec<u8> {
@@ -411,9 +426,10 @@ pub(crate) mod testing {
             let mut at = header + segment;
             let mut table = Vec::new();
             let mut contents = Vec::new();
-            for ((_, kind, address, link, content), name) in self.sections.iter().zip(offsets) {
+            for (number, ((_, kind, address, link, content), name)) in self.sections.iter().zip(offsets).enumerate() {
                 let mut raw = [name.to_le_bytes(), kind.to_le_bytes()].concat();
-                raw.extend(self.word(0));
+                let compressed = self.compressed.contains(&(number as u32));
+                raw.extend(self.word(if compressed { 0x800 } else { 0 }));
                 for value in [*address, at as u64, content.len() as u64] {
                     raw.extend(self.word(value));
                 }
