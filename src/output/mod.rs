@@ -22,8 +22,6 @@ mod point;
 pub mod profile;
 mod scan;
 pub mod schema;
-#[cfg(test)]
-mod speed;
 pub(crate) mod terminal;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -6,8 +6,6 @@
 
 mod output;
 mod show;
-#[cfg(test)]
-mod speed;
 mod times;
 
 use std::sync::Arc;
