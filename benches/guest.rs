@@ -30,9 +30,9 @@ use wasmer::sys::{Cranelift, CraneliftOptLevel, Features, NativeEngineExt, Targe
 use wasmer::{Engine, Function, FunctionEnv, FunctionEnvMut, Imports, Instance, Module, Store, TypedFunction};
 
 /// Calls of the host in one call of the guest.
-const CALLS: u32 = 2_000_000;
+const CALLS: u32 = 200_000;
 /// Events in a round.
-const EVENTS: u32 = 500_000;
+const EVENTS: u32 = 100_000;
 const UINT32: u32 = 8;
 
 /// Both embeddings run this, with other imports for the same names.
@@ -251,7 +251,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let mut rounds = 10;
+    let mut rounds = 30;
     let mut given: Option<PathBuf> = None;
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {

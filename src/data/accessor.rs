@@ -19,9 +19,37 @@ pub struct Accessor {
     pub(super) place: Place,
     pub(super) kind: Kind,
     pub(super) static_member: bool,
+    pub(super) load: Load,
+}
+
+/// How most numbers are read, in one step.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Load {
+    /// Four bytes from this offset, unsigned.
+    Four(u32),
+    /// The eight bytes of a number.
+    Eight(u32),
+    /// In some other way.
+    Other,
 }
 
 impl Accessor {
+    pub(super) fn new(place: Place, kind: Kind, static_member: bool) -> Self {
+        let load = match (place, kind) {
+            (Place::Fixed { offset, len: 4 }, Kind::One(Scalar::Uint32)) => Load::Four(offset),
+            (Place::Fixed { offset, len: 8 }, Kind::One(Scalar::Uint64 | Scalar::Int64 | Scalar::Float64)) => {
+                Load::Eight(offset)
+            }
+            _ => Load::Other,
+        };
+        Self {
+            place,
+            kind,
+            static_member,
+            load,
+        }
+    }
+
     /// The kind of the field.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -60,23 +88,15 @@ impl Accessor {
     /// that of an integer.
     #[inline]
     pub fn bits(&self, element: &Element) -> u64 {
-        // What most numbers are.
-        if let Place::Fixed { offset, len } = self.place {
-            match (len, self.kind) {
-                (4, Kind::One(Scalar::Uint32)) => {
-                    if let [a, b, c, d] = *element.fixed(offset, 4) {
-                        return u64::from(u32::from_ne_bytes([a, b, c, d]));
-                    }
-                }
-                (8, _) => {
-                    if let [a, b, c, d, e, f, g, h] = *element.fixed(offset, 8) {
-                        return u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
-                    }
-                }
-                _ => {}
-            }
+        let value = match self.load {
+            Load::Four(offset) => element.at(offset).map(|bytes| u64::from(u32::from_ne_bytes(*bytes))),
+            Load::Eight(offset) => element.at(offset).map(|bytes| u64::from_ne_bytes(*bytes)),
+            Load::Other => None,
+        };
+        match value {
+            Some(value) => value,
+            None => self.bits_of_any(element),
         }
-        self.bits_of_any(element)
     }
 
     fn bits_of_any(&self, element: &Element) -> u64 {

@@ -4,6 +4,8 @@
 //! part* (static structs as the kernel wrote them, then added values of fixed size), at offsets known before the first event.
 //! Values of variable length follow, in the order in which they were written; slots say where.
 
+use std::ops::Range;
+
 use super::source::Container;
 
 /// Where the parts of a data source's elements are.
@@ -44,10 +46,11 @@ impl Layout {
     }
 }
 
+/// Where in an element a value of variable length is.
 #[derive(Clone, Copy, Debug, Default)]
-struct Span {
-    start: u32,
-    len: u32,
+pub(super) struct Span {
+    pub(super) start: u32,
+    pub(super) len: u32,
 }
 
 /// The values of one event. See the module documentation.
@@ -175,15 +178,25 @@ impl Element {
     }
 
     pub(super) fn slot(&self, slot: u32) -> &[u8] {
-        let span = self.slots[slot as usize];
+        let span = self.span(slot);
         &self.bytes[span.start as usize..(span.start + span.len) as usize]
     }
 
-    /// Start and end of the value of a slot.
     #[inline]
-    pub(super) fn span(&self, slot: u32) -> (u32, u32) {
-        let span = self.slots[slot as usize];
-        (span.start, span.start + span.len)
+    pub(super) fn span(&self, slot: u32) -> Span {
+        self.slots[slot as usize]
+    }
+
+    /// Where the values of some slots are.
+    #[inline]
+    pub(super) fn spans(&self, slots: Range<u32>) -> &[Span] {
+        &self.slots[slots.start as usize..slots.end as usize]
+    }
+
+    /// `N` bytes of the fixed part.
+    #[inline]
+    pub(super) fn at<const N: usize>(&self, offset: u32) -> Option<&[u8; N]> {
+        self.bytes.get(offset as usize..)?.first_chunk()
     }
 
     /// The bytes between two places that spans said.
@@ -203,16 +216,17 @@ impl Element {
         };
     }
 
-    /// Writes many slots with one copy: `bytes` is appended, and each of `spans` (slot, start, length) says which part of it is
-    /// whose.
-    pub(super) fn write_slots(&mut self, bytes: &[u8], spans: &[(u32, u32, u32)]) {
+    /// Appends the values of many slots with one copy; `spans` says which part of `bytes` is whose, for runs of slots from a first one on.
+    pub(super) fn write_slots(&mut self, bytes: &[u8], spans: &[(u32, Vec<Span>)]) {
         let base = self.bytes.len() as u32;
         self.bytes.extend_from_slice(bytes);
-        for (slot, start, len) in spans {
-            self.slots[*slot as usize] = Span {
-                start: base + start,
-                len: *len,
-            };
+        for (first, spans) in spans {
+            for (slot, span) in self.slots[*first as usize..].iter_mut().zip(spans) {
+                *slot = Span {
+                    start: base + span.start,
+                    len: span.len,
+                };
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! Footprints: the bytes that some fields of an element occupy, to tell whether they are the same as in an earlier element.
 
+use std::ops::Range;
+
 use super::accessor::Accessor;
 use super::element::Element;
 use super::field::Place;
@@ -8,22 +10,31 @@ use super::field::Place;
 #[derive(Clone, Debug, Default)]
 pub struct Footprint {
     fixed: Vec<(u32, u32)>,
-    slots: Vec<u32>,
+    /// Runs of slots with numbers that follow each other.
+    slots: Vec<Range<u32>>,
 }
 
 impl Footprint {
     /// The footprint of these fields.
     pub fn of(accessors: &[Accessor]) -> Self {
         let mut footprint = Self::default();
+        let mut slots = Vec::new();
         for accessor in accessors {
             match accessor.place {
                 Place::Fixed { offset, len } | Place::Bits { offset, len, .. } => footprint.fixed.push((offset, len)),
-                Place::Slot(slot) => footprint.slots.push(slot),
+                Place::Slot(slot) => slots.push(slot),
                 Place::Nowhere => {}
             }
         }
         // The order in which most are written.
-        footprint.slots.sort_unstable();
+        slots.sort_unstable();
+        for slot in slots {
+            match footprint.slots.last_mut() {
+                Some(run) if run.contains(&slot) => {}
+                Some(run) if run.end == slot => run.end += 1,
+                _ => footprint.slots.push(slot..slot + 1),
+            }
+        }
         footprint.fixed.sort_unstable();
         footprint.fixed.dedup_by(|next, last| {
             let adjacent = next.0 <= last.0 + last.1;
@@ -43,8 +54,8 @@ impl Footprint {
         }
         saved.lengths.clear();
         saved.values.clear();
-        for slot in &self.slots {
-            let bytes = element.slot(*slot);
+        for slot in self.slots.iter().cloned().flatten() {
+            let bytes = element.slot(slot);
             saved.lengths.push(bytes.len() as u32);
             saved.values.extend_from_slice(bytes);
         }
@@ -71,30 +82,36 @@ impl Footprint {
     /// Values that were written one after the other lie side by side, and are compared at once.
     #[inline]
     fn slots_match(&self, element: &Element, saved: &Saved) -> bool {
+        let mut lengths = saved.lengths.as_slice();
         let mut rest = saved.values.as_slice();
-        let mut run = (0, 0);
-        let mut run_matches = |(start, end): (u32, u32)| {
+        let mut side_by_side_match = |start: u32, end: u32| {
             let Some((head, tail)) = rest.split_at_checked((end - start) as usize) else {
                 return false;
             };
             rest = tail;
             head == element.between(start, end)
         };
-        for (slot, length) in self.slots.iter().zip(&saved.lengths) {
-            let (start, end) = element.span(*slot);
-            if end - start != *length {
+        let (mut start, mut end) = (0, 0);
+        for run in &self.slots {
+            let spans = element.spans(run.clone());
+            let Some((expected, others)) = lengths.split_at_checked(spans.len()) else {
                 return false;
-            }
-            if start == run.1 {
-                run.1 = end;
-            } else if start < end {
-                if !run_matches(run) {
+            };
+            lengths = others;
+            for (span, length) in spans.iter().zip(expected) {
+                if span.len != *length {
                     return false;
                 }
-                run = (start, end);
+                if span.start != end && span.len != 0 {
+                    if !side_by_side_match(start, end) {
+                        return false;
+                    }
+                    (start, end) = (span.start, span.start);
+                }
+                end += span.len;
             }
         }
-        run_matches(run)
+        side_by_side_match(start, end)
     }
 }
 

@@ -4,7 +4,7 @@
 //! Nothing is believed: the accessor may be of another data source than the element, the field may have been added after the element
 //! was made, and a value may be of any length.
 
-use super::accessor::Accessor;
+use super::accessor::{Accessor, Load};
 use super::element::Element;
 use super::field::Place;
 use super::kind::{Kind, Scalar};
@@ -46,6 +46,37 @@ impl Accessor {
             Place::Nowhere => Some([].as_slice()),
         }
         .ok_or(RawError::NoPlace)
+    }
+
+    /// The value of an unsigned number of four bytes, or of any number of eight, as 64 bits; `None` for all others, and where the element has no place
+    /// for it.
+    #[inline]
+    pub(crate) fn load(&self, element: &Element) -> Option<u64> {
+        match self.load {
+            Load::Four(offset) => Some(u64::from(u32::from_ne_bytes(
+                *element.get_fixed(offset, 4)?.first_chunk()?,
+            ))),
+            Load::Eight(offset) => Some(u64::from_ne_bytes(*element.get_fixed(offset, 8)?.first_chunk()?)),
+            Load::Other => None,
+        }
+    }
+
+    /// Overwrites what [`load`](Self::load) reads, and returns whether it is such a number.
+    #[inline]
+    pub(crate) fn store(&self, element: &mut Element, value: u64) -> bool {
+        let target = match self.load {
+            Load::Four(offset) => element.get_fixed_mut(offset, 4),
+            Load::Eight(offset) => element.get_fixed_mut(offset, 8),
+            Load::Other => None,
+        };
+        let Some(target) = target else {
+            return false;
+        };
+        match target.len() {
+            4 => target.copy_from_slice(&(value as u32).to_ne_bytes()),
+            _ => target.copy_from_slice(&value.to_ne_bytes()),
+        }
+        true
     }
 
     /// The value as 64 bits: integers extended by their sign if `scalar` has one, floating point numbers as their bits.
@@ -181,6 +212,38 @@ mod tests {
         assert_eq!(flag.raw_scalar(&element, Scalar::Bool), Ok(0));
         flag.set_raw_scalar(&mut element, Scalar::Bool, 256).unwrap();
         assert_eq!(flag.raw_scalar(&element, Scalar::Bool), Ok(1));
+    }
+
+    #[test]
+    fn numbers_of_four_and_eight_bytes_are_loaded_and_stored_at_once() {
+        let mut source = source();
+        let mut add = |name: &str, kind: Scalar| source.add_field(NewField::new(name, kind)).unwrap();
+        let [four, eight, signed] = [
+            add("four", Scalar::Uint32),
+            add("eight", Scalar::Int64),
+            add("signed", Scalar::Int32),
+        ];
+        let before = Element::new(source.layout());
+        let late = source.add_field(NewField::new("late", Scalar::Uint64)).unwrap();
+        let mut element = Element::new(source.layout());
+        for (id, value, expected) in [
+            (four, u64::MAX, Some(0xffff_ffff)),
+            (eight, u64::MAX - 1, Some(u64::MAX - 1)),
+            (signed, 7, None),
+        ] {
+            let accessor = source.accessor(id);
+            assert_eq!(accessor.store(&mut element, value), expected.is_some());
+            assert_eq!(accessor.load(&element), expected);
+            if let Some(expected) = expected {
+                assert_eq!(accessor.bits(&element), expected);
+            }
+        }
+        let text = source.field("text").unwrap().any();
+        assert_eq!((text.load(&element), text.store(&mut element, 1)), (None, false));
+        let late = source.accessor(late);
+        assert_eq!(late.load(&before), None, "the element has no place for it");
+        assert!(!late.store(&mut before.clone(), 1));
+        assert_eq!(late.load(&element), Some(0));
     }
 
     #[test]

@@ -235,11 +235,7 @@ impl DataSource {
     /// Untyped access to the value of `id`.
     pub fn accessor(&self, id: FieldId) -> Accessor {
         let field = self.get(id);
-        Accessor {
-            place: field.place,
-            kind: field.kind,
-            static_member: field.flags.has(Flags::STATIC_MEMBER),
-        }
+        Accessor::new(field.place, field.kind, field.flags.has(Flags::STATIC_MEMBER))
     }
 
     /// Adds a static struct of `size` bytes with its members, all or none.

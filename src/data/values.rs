@@ -1,7 +1,7 @@
 //! Values of some fields, taken from one element and put into others at once.
 
 use super::accessor::Accessor;
-use super::element::Element;
+use super::element::{Element, Span};
 use super::field::Place;
 
 /// See the module documentation. Only for elements of the data source that the accessors are of.
@@ -9,8 +9,8 @@ use super::field::Place;
 pub struct Values {
     fixed: Vec<(u32, Box<[u8]>)>,
     bytes: Vec<u8>,
-    /// Slot, start in `bytes`, length.
-    spans: Vec<(u32, u32, u32)>,
+    /// Where in `bytes` the values of slots are, for runs of them from a first one on.
+    spans: Vec<(u32, Vec<Span>)>,
 }
 
 impl Values {
@@ -22,8 +22,15 @@ impl Values {
                 Place::Fixed { offset, len } => values.fixed.push((offset, element.fixed(offset, len).into())),
                 Place::Slot(slot) => {
                     let bytes = element.slot(slot);
-                    values.spans.push((slot, values.bytes.len() as u32, bytes.len() as u32));
+                    let span = Span {
+                        start: values.bytes.len() as u32,
+                        len: bytes.len() as u32,
+                    };
                     values.bytes.extend_from_slice(bytes);
+                    match values.spans.last_mut() {
+                        Some((first, run)) if *first + run.len() as u32 == slot => run.push(span),
+                        _ => values.spans.push((slot, vec![span])),
+                    }
                 }
                 Place::Bits { .. } | Place::Nowhere => {}
             }

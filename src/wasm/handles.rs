@@ -42,6 +42,8 @@ pub(super) struct FieldOf {
     pub(super) source: usize,
     pub(super) id: FieldId,
     pub(super) accessor: Accessor,
+    /// The number of its kind.
+    pub(super) kind: u32,
     /// Whether the guest may write it.
     pub(super) writable: bool,
 }
@@ -75,16 +77,19 @@ impl Object {
 #[derive(Debug)]
 struct Slot {
     handle: u16,
-    /// The host's, for the time of a callback: the guest cannot free it.
-    lent: bool,
     object: Object,
 }
+
+/// The place of what is lent.
+const LENT: u16 = u16::MAX;
 
 /// All handles of one guest.
 #[derive(Debug)]
 pub(super) struct Handles {
-    /// For each number one more than its slot; 0 where there is none.
+    /// For each number one more than its slot, or [`LENT`]; 0 where there is none.
     places: Vec<u16>,
+    /// What the guest has for the time of a callback, with the numbers: of several callbacks within each other, the innermost one's last.
+    lent: Vec<Slot>,
     slots: Vec<Option<Slot>>,
     free: Vec<u16>,
     last: u16,
@@ -95,6 +100,7 @@ impl Default for Handles {
     fn default() -> Self {
         Self {
             places: vec![0; usize::from(LAST) + 1],
+            lent: Vec::new(),
             slots: Vec::new(),
             free: Vec::new(),
             last: 0,
@@ -106,26 +112,10 @@ impl Default for Handles {
 impl Handles {
     /// A number for `object`; gives it back when there is none left.
     pub(super) fn insert(&mut self, object: Object) -> Result<u32, Object> {
-        self.put(object, false)
-    }
-
-    /// Like [`insert`](Self::insert), for an object that the host takes back with [`take_back`](Self::take_back).
-    pub(super) fn lend(&mut self, object: Object) -> Result<u32, Object> {
-        self.put(object, true)
-    }
-
-    fn put(&mut self, object: Object, lent: bool) -> Result<u32, Object> {
-        if self.closed || self.slots.len() - self.free.len() >= HANDLES {
+        let Some(handle) = self.new_number() else {
             return Err(object);
-        }
-        // There are more numbers than slots.
-        let handle = loop {
-            self.last = self.last.checked_add(1).unwrap_or(1);
-            if self.places[usize::from(self.last)] == 0 {
-                break self.last;
-            }
         };
-        let slot = Some(Slot { handle, lent, object });
+        let slot = Some(Slot { handle, object });
         let place = match self.free.pop() {
             Some(place) => {
                 self.slots[usize::from(place)] = slot;
@@ -140,57 +130,84 @@ impl Handles {
         Ok(u32::from(handle))
     }
 
+    /// Like [`insert`](Self::insert), for an object that the guest cannot free, and that the host takes back with
+    /// [`take_back`](Self::take_back): the one that was lent last first.
     #[inline]
-    fn place(&self, handle: u32) -> Option<usize> {
-        let place = *self.places.get(usize::try_from(handle).ok()?)?;
-        Some(usize::from(place.checked_sub(1)?))
+    pub(super) fn lend(&mut self, object: Object) -> Result<u32, Object> {
+        let Some(handle) = self.new_number() else {
+            return Err(object);
+        };
+        self.lent.push(Slot { handle, object });
+        self.places[usize::from(handle)] = LENT;
+        Ok(u32::from(handle))
+    }
+
+    /// Takes back what was lent.
+    #[inline]
+    pub(super) fn take_back(&mut self, handle: u32) -> Option<Object> {
+        let slot = self.lent.pop_if(|slot| u32::from(slot.handle) == handle)?;
+        self.places[usize::from(slot.handle)] = 0;
+        Some(slot.object)
+    }
+
+    /// A number that nothing has.
+    #[inline]
+    fn new_number(&mut self) -> Option<u16> {
+        if self.closed || self.slots.len() - self.free.len() + self.lent.len() >= HANDLES {
+            return None;
+        }
+        // There are more numbers than objects.
+        loop {
+            self.last = self.last.checked_add(1).unwrap_or(1);
+            if self.places[usize::from(self.last)] == 0 {
+                return Some(self.last);
+            }
+        }
     }
 
     /// The object of a number.
     #[inline]
     pub(super) fn get(&self, handle: u32) -> Option<&Object> {
-        Some(&self.slots.get(self.place(handle)?)?.as_ref()?.object)
+        match *self.places.get(handle as usize)? {
+            0 => None,
+            LENT => self.lent.iter().rfind(|slot| u32::from(slot.handle) == handle),
+            place => self.slots.get(usize::from(place) - 1)?.as_ref(),
+        }
+        .map(|slot| &slot.object)
     }
 
     /// The object of a number.
     #[inline]
     pub(super) fn get_mut(&mut self, handle: u32) -> Option<&mut Object> {
-        let place = self.place(handle)?;
-        Some(&mut self.slots.get_mut(place)?.as_mut()?.object)
+        match *self.places.get(handle as usize)? {
+            0 => None,
+            LENT => self.lent.iter_mut().rfind(|slot| u32::from(slot.handle) == handle),
+            place => self.slots.get_mut(usize::from(place) - 1)?.as_mut(),
+        }
+        .map(|slot| &mut slot.object)
     }
 
     /// Whether the object of a number, or the array that it is an element of, is only lent to the guest.
     pub(super) fn is_lent(&self, handle: u32) -> bool {
         let handle = if handle & VIRTUAL == 0 { handle } else { handle & 0xffff };
-        let slot = self.place(handle).and_then(|place| self.slots.get(place)?.as_ref());
-        slot.is_some_and(|slot| slot.lent)
+        self.places.get(handle as usize) == Some(&LENT)
     }
 
     /// Forgets a number on the guest's behalf, if its object is one for which `fits`. What is lent stays.
     pub(super) fn remove(&mut self, handle: u32, fits: impl FnOnce(&Object) -> bool) -> Option<Object> {
-        let place = self.place(handle)?;
-        self.slots
-            .get(place)?
-            .as_ref()
-            .filter(|slot| !slot.lent && fits(&slot.object))?;
-        self.clear(place)
-    }
-
-    /// Takes back what was lent.
-    pub(super) fn take_back(&mut self, handle: u32) -> Option<Object> {
-        self.clear(self.place(handle)?)
-    }
-
-    fn clear(&mut self, place: usize) -> Option<Object> {
-        let slot = self.slots.get_mut(place)?.take()?;
+        let place = self.places.get(handle as usize)?.checked_sub(1)?;
+        let slot = self.slots.get_mut(usize::from(place))?;
+        slot.as_ref().filter(|slot| fits(&slot.object))?;
+        let slot = slot.take()?;
         self.places[usize::from(slot.handle)] = 0;
-        self.free.push(place as u16);
+        self.free.push(place);
         Some(slot.object)
     }
 
     /// Drops all objects, and gives out no number any more.
     pub(super) fn close(&mut self) {
         self.slots.clear();
+        self.lent.clear();
         self.free.clear();
         self.places.fill(0);
         self.closed = true;
@@ -199,6 +216,22 @@ impl Handles {
     /// The number of an element of the array with number `array`, if it can have one.
     pub(super) fn element_handle(array: u32, index: u32) -> Option<u32> {
         (index <= LAST_INDEX).then_some(VIRTUAL | (index << 16) | (array & 0xffff))
+    }
+
+    /// A field, and the packet that the guest has been called with, if these are what the numbers stand for: what nearly all calls are about.
+    #[inline]
+    pub(super) fn field_of_packet(&mut self, field: u32, packet: u32) -> Option<(&FieldOf, &mut Element)> {
+        let place = self.places.get(field as usize)?.checked_sub(1)?;
+        let Object::Field(field) = &self.slots.get(usize::from(place))?.as_ref()?.object else {
+            return None;
+        };
+        let lent = self.lent.last_mut()?;
+        match &mut lent.object {
+            Object::Single(source, element) if u32::from(lent.handle) == packet && *source == field.source => {
+                Some((field, element))
+            }
+            _ => None,
+        }
     }
 
     /// The element that `handle` stands for, with the position of its data source.
@@ -295,7 +328,19 @@ mod tests {
     fn what_is_lent_stays() {
         let mut handles = Handles::default();
         let handle = handles.lend(array(1)).unwrap();
-        assert!(handles.remove(handle, |_| true).is_none());
-        assert!(handles.take_back(handle).is_some());
+        let inner = handles.lend(Object::Single(3, Element::default())).unwrap();
+        for lent in [handle, inner] {
+            assert!(handles.is_lent(lent) && handles.remove(lent, |_| true).is_none());
+            assert!(handles.get(lent).is_some() && handles.get_mut(lent).is_some());
+        }
+        assert!(handles.data(Handles::element_handle(handle, 0).unwrap()).is_some());
+        assert!(handles.data(inner).is_some_and(|(source, _)| source == 3));
+        assert!(handles.data_mut(inner).is_some());
+        assert!(handles.take_back(handle).is_none(), "another one was lent later");
+        assert!(handles.take_back(inner).is_some() && handles.take_back(handle).is_some());
+        assert!(handles.get(handle).is_none() && !handles.is_lent(handle));
+        handles.lend(array(1)).unwrap();
+        handles.close();
+        assert!(handles.get(handle + 2).is_none());
     }
 }

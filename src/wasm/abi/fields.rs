@@ -52,6 +52,18 @@ pub(in crate::wasm) fn get_scalar(
     kind: u32,
     error: u32,
 ) -> Result<u64, RuntimeError> {
+    let value = match caller.data_mut().handles.field_of_packet(handle, data) {
+        Some((field, element)) if field.kind == kind => field.accessor.load(element),
+        _ => None,
+    };
+    match value {
+        Some(value) => Ok(value),
+        None => get_any_scalar(caller, handle, data, kind, error),
+    }
+}
+
+#[inline(never)]
+fn get_any_scalar(mut caller: Caller<'_>, handle: u32, data: u32, kind: u32, error: u32) -> Result<u64, RuntimeError> {
     match try_get_scalar(caller.data(), handle, data, kind) {
         Ok(value) => Ok(value),
         Err(refusal) => refuse_scalar(&mut caller, &refusal, error),
@@ -79,7 +91,6 @@ fn refuse_scalar(caller: &mut Caller<'_>, refusal: &Refusal, error: u32) -> Resu
     }
 }
 
-#[inline]
 fn try_get_scalar(host: &Host, handle: u32, data: u32, kind: u32) -> Answer<u64> {
     let field = field(host, handle)?;
     let (of, element) = host.handles.data(data).ok_or_else(|| no_such(data, "data"))?;
@@ -111,6 +122,18 @@ pub(in crate::wasm) fn get_buffer(mut caller: Caller<'_>, handle: u32, data: u32
 
 /// `fieldSet`: sets a value.
 pub(in crate::wasm) fn set(mut caller: Caller<'_>, handle: u32, data: u32, kind: u32, value: u64) -> u32 {
+    let done = match caller.data_mut().handles.field_of_packet(handle, data) {
+        Some((field, element)) if field.kind == kind && field.writable => field.accessor.store(element, value),
+        _ => false,
+    };
+    match done {
+        true => 0,
+        false => set_any(caller, handle, data, kind, value),
+    }
+}
+
+#[inline(never)]
+fn set_any(mut caller: Caller<'_>, handle: u32, data: u32, kind: u32, value: u64) -> u32 {
     let result = match scalar_of(kind) {
         Some(Scalar::String | Scalar::Bytes) => with_memory(&mut caller, |host, view| {
             set_buffer(host, view, handle, data, BufPtr(value))
@@ -120,7 +143,6 @@ pub(in crate::wasm) fn set(mut caller: Caller<'_>, handle: u32, data: u32, kind:
     status(&mut caller, "fieldSet", result)
 }
 
-#[inline]
 fn set_scalar(host: &mut Host, handle: u32, data: u32, kind: u32, value: u64) -> Answer<()> {
     let field = writable_field(host, handle)?;
     let (of, element) = host.handles.data_mut(data).ok_or_else(|| no_such(data, "data"))?;
