@@ -38,7 +38,7 @@ trap 'rm -f "$log"' EXIT
 # Tests of the live kernel see each other's events and share the docker daemon: one at a time.
 status=0
 {
-    cargo test --lib --bins --examples -- --include-ignored --skip nanoseconds_per_event --skip a_panic_of_another_thread $show &&
+    cargo test --lib --bins --examples -- --include-ignored --skip a_panic_of_another_thread $show &&
         cargo test --doc &&
         cargo test --test '*' -- --test-threads=1 $show
 } 2>&1 | tee "$log" || status=$?

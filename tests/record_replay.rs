@@ -110,13 +110,23 @@ fn a_replay_says_what_the_run_said() {
     let again = replay(&place.path(), &["-o", "json"]).ok();
     assert_eq!(again.stderr, "");
     assert!(ran.stdout.lines().count() > 10);
-    if again.stdout != ran.stdout {
-        let differ = ran.stdout.lines().zip(again.stdout.lines()).find(|(a, b)| a != b);
-        panic!(
-            "{} and {} lines; first difference: {differ:#?}",
-            ran.stdout.lines().count(),
-            again.stdout.lines().count()
-        );
+    let (live, replayed): (Vec<Value>, Vec<Value>) = (events(&ran), events(&again));
+    assert_eq!(live.len(), replayed.len());
+    // An event is recorded and then shown: one of them may be shown with what became known of its container in between.
+    let mut between = 0;
+    for (live, replayed) in live.iter().zip(&replayed) {
+        let mut later = replayed.clone();
+        for field in ["containerPid", "containerStartedAt"] {
+            if later["runtime"][field] == 0 {
+                later["runtime"][field] = live["runtime"][field].clone();
+            }
+        }
+        assert_eq!(*live, later);
+        between += usize::from(live != replayed);
+    }
+    assert!(between <= 1, "{between} events differ");
+    if between == 0 {
+        assert_eq!(again.stdout, ran.stdout);
     }
 
     // The selection is made anew, on the same events.
@@ -130,7 +140,7 @@ fn a_replay_says_what_the_run_said() {
     let selected = replay(&place.path(), &["-o", "json", "-c", &young.name]).ok();
     assert_eq!(
         selected.stdout.lines().map(str::to_owned).collect::<Vec<_>>(),
-        of_young(&ran)
+        of_young(&again)
     );
     let first = events(&selected).remove(0);
     assert!(
