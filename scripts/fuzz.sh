@@ -1,9 +1,9 @@
 #!/bin/sh
 # Looks for inputs that break what reads texts and bytes of others: scripts/fuzz.sh [SECONDS [TARGET]…]
 #
-# Builds the targets of fuzz/ with libFuzzer and the address sanitizer (but that of guests), and runs each of them for SECONDS (60), beginning with the
-# corpus in the tree. What is found is in fuzz/artifacts/TARGET; it goes into fuzz/corpus/TARGET with the fix. Inputs that only reach
-# code which no other does are kept in target/fuzz/TARGET, so that the next run goes on from them.
+# Builds the targets of fuzz/ with libFuzzer and the address sanitizer (but that of guests), and runs each of them for SECONDS (60),
+# beginning with the corpus in the tree. What is found is in fuzz/artifacts/TARGET; it goes into fuzz/corpus/TARGET with the fix. Inputs
+# that only reach code which no other does are kept in target/fuzz/TARGET, so that the next run goes on from them.
 #
 # The sanitizer is an unstable flag of the compiler. RUSTC_BOOTSTRAP has the stable one accept it, so that the code that is fuzzed
 # is compiled by the compiler that releases are built with.

@@ -90,22 +90,23 @@ fn is_of_symbols(section: &Section) -> bool {
 /// Whether compressed sections are at most `limit` bytes together once they are unpacked, and none is larger than it says: whoever unpacks one
 /// asks for the memory that it says, and goes on to its end.
 fn check_unpacked<S: Source>(binary: &Binary<S>, sections: &[Section], limit: u64) -> Result<()> {
+    let (header_size, size_at) = if binary.is_wide() { (24, 8) } else { (12, 4) };
     let mut left = limit;
     for section in sections {
-        let header_size = if binary.is_wide() { 24 } else { 12 };
         // One without a header is left alone.
         if section.size < header_size {
             continue;
         }
         let header = binary.read(section.offset, header_size, header_size)?;
-        let says = binary.fields(&header).word(if binary.is_wide() { 8 } else { 4 })?;
+        let says = binary.fields(&header).word(size_at)?;
         left = left
             .checked_sub(says)
             .ok_or_else(|| Error::invalid("compressed sections are too large"))?;
         let packed = Content {
             binary,
             at: section.offset + header_size,
-            end: section.offset + section.size,
+            // What is beyond the end of the file is found out in reading.
+            end: section.offset.saturating_add(section.size),
         };
         // What is damaged ends before.
         let mut unpacked = ZlibDecoder::new(packed).take(says + 1);
@@ -190,6 +191,13 @@ mod tests {
             }
         }
         assert!(copied(".debug_info", 1, 10, b"no stream").map(|copy| copy.unwrap())[0]);
+        let mut elf = ElfBuilder::new(true);
+        elf.compressed_section(".debug_info", 1, 100, &packed(100));
+        damage(&elf.build(), |bytes| {
+            if let Ok(binary) = Binary::parse(bytes) {
+                let _ = copy(&binary);
+            }
+        });
     }
 
     #[test]
