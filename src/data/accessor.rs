@@ -19,12 +19,12 @@ pub struct Accessor {
     pub(super) place: Place,
     pub(super) kind: Kind,
     pub(super) static_member: bool,
-    pub(super) load: Load,
+    load: Load,
 }
 
 /// How most numbers are read, in one step.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Load {
+enum Load {
     /// Four bytes from this offset, unsigned.
     Four(u32),
     /// The eight bytes of a number.
@@ -88,14 +88,20 @@ impl Accessor {
     /// that of an integer.
     #[inline]
     pub fn bits(&self, element: &Element) -> u64 {
-        let value = match self.load {
+        match self.load(element) {
+            Some(value) => value,
+            None => self.bits_of_any(element),
+        }
+    }
+
+    /// The value of an unsigned number of four bytes, or of any number of eight, as 64 bits; `None` for all others, and where the element has no place
+    /// for it.
+    #[inline]
+    pub(crate) fn load(&self, element: &Element) -> Option<u64> {
+        match self.load {
             Load::Four(offset) => element.at(offset).map(|bytes| u64::from(u32::from_ne_bytes(*bytes))),
             Load::Eight(offset) => element.at(offset).map(|bytes| u64::from_ne_bytes(*bytes)),
             Load::Other => None,
-        };
-        match value {
-            Some(value) => value,
-            None => self.bits_of_any(element),
         }
     }
 

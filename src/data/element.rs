@@ -193,10 +193,10 @@ impl Element {
         &self.slots[slots.start as usize..slots.end as usize]
     }
 
-    /// `N` bytes of the fixed part.
+    /// `N` bytes of the fixed part, if this element has them.
     #[inline]
     pub(super) fn at<const N: usize>(&self, offset: u32) -> Option<&[u8; N]> {
-        self.bytes.get(offset as usize..)?.first_chunk()
+        self.get_fixed(offset, N as u32)?.first_chunk()
     }
 
     /// The bytes between two places that spans said.

@@ -4,7 +4,7 @@
 //! Nothing is believed: the accessor may be of another data source than the element, the field may have been added after the element
 //! was made, and a value may be of any length.
 
-use super::accessor::{Accessor, Load};
+use super::accessor::Accessor;
 use super::element::Element;
 use super::field::Place;
 use super::kind::{Kind, Scalar};
@@ -46,37 +46,6 @@ impl Accessor {
             Place::Nowhere => Some([].as_slice()),
         }
         .ok_or(RawError::NoPlace)
-    }
-
-    /// The value of an unsigned number of four bytes, or of any number of eight, as 64 bits; `None` for all others, and where the element has no place
-    /// for it.
-    #[inline]
-    pub(crate) fn load(&self, element: &Element) -> Option<u64> {
-        match self.load {
-            Load::Four(offset) => Some(u64::from(u32::from_ne_bytes(
-                *element.get_fixed(offset, 4)?.first_chunk()?,
-            ))),
-            Load::Eight(offset) => Some(u64::from_ne_bytes(*element.get_fixed(offset, 8)?.first_chunk()?)),
-            Load::Other => None,
-        }
-    }
-
-    /// Overwrites what [`load`](Self::load) reads, and returns whether it is such a number.
-    #[inline]
-    pub(crate) fn store(&self, element: &mut Element, value: u64) -> bool {
-        let target = match self.load {
-            Load::Four(offset) => element.get_fixed_mut(offset, 4),
-            Load::Eight(offset) => element.get_fixed_mut(offset, 8),
-            Load::Other => None,
-        };
-        let Some(target) = target else {
-            return false;
-        };
-        match target.len() {
-            4 => target.copy_from_slice(&(value as u32).to_ne_bytes()),
-            _ => target.copy_from_slice(&value.to_ne_bytes()),
-        }
-        true
     }
 
     /// The value as 64 bits: integers extended by their sign if `scalar` has one, floating point numbers as their bits.
@@ -215,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_four_and_eight_bytes_are_loaded_and_stored_at_once() {
+    fn numbers_of_four_and_eight_bytes_are_loaded_at_once() {
         let mut source = source();
         let mut add = |name: &str, kind: Scalar| source.add_field(NewField::new(name, kind)).unwrap();
         let [four, eight, signed] = [
@@ -226,23 +195,27 @@ mod tests {
         let before = Element::new(source.layout());
         let late = source.add_field(NewField::new("late", Scalar::Uint64)).unwrap();
         let mut element = Element::new(source.layout());
-        for (id, value, expected) in [
-            (four, u64::MAX, Some(0xffff_ffff)),
-            (eight, u64::MAX - 1, Some(u64::MAX - 1)),
-            (signed, 7, None),
+        for (id, scalar, value, bits, loaded) in [
+            (four, Scalar::Uint32, u64::MAX, 0xffff_ffff, true),
+            (eight, Scalar::Int64, u64::MAX - 1, u64::MAX - 1, true),
+            (signed, Scalar::Int32, 7, 7, false),
         ] {
             let accessor = source.accessor(id);
-            assert_eq!(accessor.store(&mut element, value), expected.is_some());
-            assert_eq!(accessor.load(&element), expected);
-            if let Some(expected) = expected {
-                assert_eq!(accessor.bits(&element), expected);
-            }
+            accessor.set_raw_scalar(&mut element, scalar, value).unwrap();
+            assert_eq!(accessor.load(&element), loaded.then_some(bits));
+            assert_eq!(accessor.bits(&element), bits);
         }
         let text = source.field("text").unwrap().any();
-        assert_eq!((text.load(&element), text.store(&mut element, 1)), (None, false));
+        assert_eq!(text.load(&element), None);
+        for scalar in [Scalar::String, Scalar::CString, Scalar::Bytes] {
+            assert_eq!(text.set_raw_scalar(&mut element, scalar, 1), Err(RawError::Kind));
+        }
         let late = source.accessor(late);
         assert_eq!(late.load(&before), None, "the element has no place for it");
-        assert!(!late.store(&mut before.clone(), 1));
+        assert_eq!(
+            late.set_raw_scalar(&mut before.clone(), Scalar::Uint64, 1),
+            Err(RawError::NoPlace)
+        );
         assert_eq!(late.load(&element), Some(0));
     }
 

@@ -42,8 +42,6 @@ pub(super) struct FieldOf {
     pub(super) source: usize,
     pub(super) id: FieldId,
     pub(super) accessor: Accessor,
-    /// The number of its kind.
-    pub(super) kind: u32,
     /// Whether the guest may write it.
     pub(super) writable: bool,
 }

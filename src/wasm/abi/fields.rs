@@ -53,7 +53,7 @@ pub(in crate::wasm) fn get_scalar(
     error: u32,
 ) -> Result<u64, RuntimeError> {
     let value = match caller.data_mut().handles.field_of_packet(handle, data) {
-        Some((field, element)) if field.kind == kind => field.accessor.load(element),
+        Some((field, element)) if field.accessor.kind().to_wire() == kind => field.accessor.load(element),
         _ => None,
     };
     match value {
@@ -122,13 +122,15 @@ pub(in crate::wasm) fn get_buffer(mut caller: Caller<'_>, handle: u32, data: u32
 
 /// `fieldSet`: sets a value.
 pub(in crate::wasm) fn set(mut caller: Caller<'_>, handle: u32, data: u32, kind: u32, value: u64) -> u32 {
-    let done = match caller.data_mut().handles.field_of_packet(handle, data) {
-        Some((field, element)) if field.kind == kind && field.writable => field.accessor.store(element, value),
-        _ => false,
+    let result = match (caller.data_mut().handles.field_of_packet(handle, data), scalar_of(kind)) {
+        (Some((field, element)), Some(scalar)) if field.writable => {
+            field.accessor.set_raw_scalar(element, scalar, value).ok()
+        }
+        _ => None,
     };
-    match done {
-        true => 0,
-        false => set_any(caller, handle, data, kind, value),
+    match result {
+        Some(()) => 0,
+        None => set_any(caller, handle, data, kind, value),
     }
 }
 

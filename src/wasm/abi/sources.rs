@@ -87,7 +87,6 @@ pub(in crate::wasm) fn get_field(mut caller: Caller<'_>, source: u32, name: u64)
             source,
             id,
             accessor: description.accessor(id),
-            kind: description.accessor(id).kind().to_wire(),
             writable: host.undeclared.may_write(source, description, id),
         };
         host.note_read(source, id);
@@ -117,7 +116,6 @@ fn try_add_field(host: &mut Host, source: u32, name: Answer<String>, kind: u32) 
         source,
         id,
         accessor: description.accessor(id),
-        kind: description.accessor(id).kind().to_wire(),
         writable: true,
     };
     host.undeclared.add_own_field(source, id);
@@ -191,12 +189,10 @@ pub(in crate::wasm) fn unreference(mut caller: Caller<'_>, source: u32) -> u32 {
 
 /// `dataSourceIsReferenced`: 1, 0, or 2 for what is no data source.
 pub(in crate::wasm) fn is_referenced(mut caller: Caller<'_>, source: u32) -> u32 {
-    let host = caller.data();
-    if let Some(Object::Source(position)) = host.handles.get(source)
-        && let Ok(line) = host.lines.get(*position)
-    {
-        return u32::from(line.source.is_referenced());
-    }
-    let result = host.source(source).and_then(|source| host.lines.get(source)).map(|_| 0);
+    let host = caller.data_mut();
+    let result = host
+        .source(source)
+        .and_then(|source| host.lines.get(source))
+        .map(|line| u32::from(line.source.is_referenced()));
     answer(&mut caller, "dataSourceIsReferenced", 2, result)
 }
