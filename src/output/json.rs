@@ -548,6 +548,34 @@ mod tests {
         assert!(seen >= 8);
     }
 
+    #[test]
+    fn kept_objects_change_with_their_values() {
+        let mut ds = single();
+        let parent = ds.add_field(NewField::empty("object")).unwrap();
+        let mut add = |name: &str, kind: Scalar| ds.add_sub_field(parent, NewField::new(name, kind)).unwrap();
+        let numbers = ["a", "c"].map(|name| add(name, Scalar::Uint32));
+        let texts = ["b", "d"].map(|name| add(name, Scalar::String));
+        let mut encoder = Encoder::compact(&ds);
+        assert_eq!(encoder.memos.len(), 1);
+        // The same again, one value at a time, and always others for longer than a memo waits.
+        let mut element = Element::default();
+        for (index, seed) in [0, 0, 1, 1, 2, 3, 0]
+            .into_iter()
+            .chain(0..600)
+            .chain([599, 599])
+            .enumerate()
+        {
+            element.reset(ds.layout(), &[]);
+            ds.accessor(numbers[seed % 2]).set_bits(&mut element, seed as u64 / 2);
+            ds.accessor(texts[seed % 2])
+                .set(&mut element, format!("text {seed}").as_bytes())
+                .unwrap();
+            let mut out = Vec::new();
+            encoder.encode(&element, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), compact(&ds, &element), "{index}");
+        }
+    }
+
     proptest! {
         #[test]
         fn integers_and_long_texts_come_back(
