@@ -273,6 +273,58 @@ fn same(a: Option<&Decision>, b: Option<&Decision>) -> bool {
     }
 }
 
+/// Changes that nobody has taken yet. They stay few, however long that takes: what is out of date is left out.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// What is known now of every life about which something was said.
+    lives: Vec<Life>,
+    gone: Vec<u64>,
+    running: Option<Vec<u64>>,
+    /// The latest life that was taken. Later ones can come and go without anybody having to know.
+    last_taken: u64,
+}
+
+impl News {
+    /// Adds what is different since then.
+    pub(super) fn add(&mut self, change: Change) {
+        for life in change.lives {
+            self.lives.retain(|known| known.life != life.life);
+            self.lives.push(life);
+        }
+        for gone in change.gone {
+            self.lives.retain(|known| known.life != gone);
+            if gone <= self.last_taken {
+                self.gone.push(gone);
+            }
+        }
+        self.running = change.running.or(self.running.take());
+    }
+
+    /// Everything that was added, as changes of a size that recordings hold.
+    pub(super) fn take(&mut self) -> Vec<Change> {
+        let newest = self.lives.iter().map(|life| life.life).max();
+        self.last_taken = self.last_taken.max(newest.unwrap_or_default());
+        let mut changes: Vec<Change> = self
+            .lives
+            .chunks(LIVES_PER_CHANGE)
+            .map(|lives| Change {
+                lives: lives.to_vec(),
+                ..Change::default()
+            })
+            .collect();
+        self.lives.clear();
+        let last = Change {
+            gone: std::mem::take(&mut self.gone),
+            running: self.running.take(),
+            ..Change::default()
+        };
+        if last != Change::default() {
+            changes.push(last);
+        }
+        changes
+    }
+}
+
 /// Reads changes back into a table.
 #[derive(Debug, Default)]
 pub(super) struct Playback {

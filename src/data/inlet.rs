@@ -3,12 +3,14 @@
 //! A record is copied once, into an element that is reused. Before that a [`Gate`] may drop it, or hold it back until it is
 //! known whose it is; a [`Tap`] gets it in any case.
 
+use std::sync::Arc;
+
 use super::element::Element;
 use super::emitter::Emitter;
 use super::gate::{Gate, Verdict};
 use super::loss::LossPlace;
 use super::packing::Packing;
-use super::tap::Tap;
+use super::tap::{Knowledge, Tap};
 use crate::Result;
 
 /// What an inlet hands on to the next one.
@@ -21,6 +23,7 @@ pub struct Inlet {
     emitter: Emitter,
     gate: Option<Box<dyn Gate>>,
     tap: Option<Box<dyn Tap>>,
+    knowledge: Option<Arc<dyn Knowledge>>,
     packing: Option<Packing>,
     events: u64,
     failed: u64,
@@ -57,6 +60,7 @@ impl Inlet {
             },
             emitter,
             gate,
+            knowledge: tap.as_ref().and_then(|tap| tap.knowledge()),
             tap,
             packing: None,
             events: 0,
@@ -94,6 +98,8 @@ impl Inlet {
     /// A record of a single data source arrived.
     #[inline]
     pub fn record(&mut self, record: &[u8]) {
+        let knowledge = self.knowledge.clone();
+        let _held = knowledge.as_deref().map(Knowledge::hold);
         let verdict = match &mut self.gate {
             Some(gate) => gate.admit(record),
             None => Verdict::Pass,
@@ -179,6 +185,8 @@ impl Inlet {
 
     /// Emits the held records about which everything is known now; `last` gives up on the others.
     pub fn release(&mut self, last: bool) {
+        let knowledge = self.knowledge.clone();
+        let _held = knowledge.as_deref().map(Knowledge::hold);
         if let (true, Some(tap)) = (self.holds(), &mut self.tap) {
             tap.released();
         }

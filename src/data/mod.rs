@@ -59,6 +59,6 @@ pub use rest::Rest;
 pub use screen::{Screen, ScreenFn};
 pub use source::{Container, DataSource, FieldRef, SourceType};
 pub use stream::{Demand, RecordIds, Stream};
-pub use tap::Tap;
+pub use tap::{Knowledge, Tap};
 pub use template::template;
 pub use values::Values;

@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::Origin;
-use crate::containers::{Collection, HostNamespaces};
-use crate::data::{Inlet, Stream};
+use crate::containers::{Collection, HostNamespaces, Replica};
+use crate::data::{Inlet, Knowledge, Stream};
 use crate::ebpf::object::EbpfObject;
 use crate::ebpf::schema::Texts;
 use crate::metadata::config::Config;
@@ -137,7 +137,7 @@ pub(super) fn inlets(head: &Head, streams: &mut [Stream]) -> Result<Vec<Inlet>> 
 #[derive(Debug)]
 pub(super) struct ActiveRecording {
     recorder: Recorder,
-    collection: Option<Arc<Collection>>,
+    replica: Option<Arc<Replica>>,
 }
 
 impl ActiveRecording {
@@ -161,15 +161,16 @@ impl ActiveRecording {
                 "flag --record: this gadget has no data source whose events come from the kernel",
             ));
         }
-        let (collection, without_containers) = match containers {
-            ContainerSource::Collection(collection) => (Some(Arc::clone(collection)), None),
+        let without_containers = match containers {
+            ContainerSource::Collection(_) => None,
             ContainerSource::Recorded(_) => return Err(Error::unsupported("a recording cannot be recorded")),
-            ContainerSource::Unavailable(why) => (None, Some(why.clone())),
+            ContainerSource::Unavailable(why) => Some(why.clone()),
         };
+        let replica = context.replica.take();
         let names = NameTables::read();
-        let namespaces = collection
+        let namespaces = replica
             .as_ref()
-            .map_or_else(HostNamespaces::default, |collection| collection.host());
+            .map_or_else(HostNamespaces::default, |replica| replica.copy().host());
         let metadata = String::from_utf8(about.metadata)
             .map_err(|_| Error::unsupported("flag --record: gadget.yaml is not valid UTF-8"))?;
         let kernel_params = object
@@ -214,7 +215,8 @@ impl ActiveRecording {
         };
         for (source, index) in streams.into_iter().enumerate() {
             let stream = &mut context.streams[index];
-            let mut tap = recorder.tap(source as u16);
+            let knowledge = replica.clone().map(|replica| replica as Arc<dyn Knowledge>);
+            let mut tap = recorder.tap(source as u16, knowledge);
             let of_stream = describers.extract_if(.., |(stream, _)| *stream == index);
             let of_stream: Vec<DescribeStack> = of_stream.map(|(_, describe)| describe).collect();
             if !of_stream.is_empty() {
@@ -223,16 +225,16 @@ impl ActiveRecording {
             }
             stream.tap = Some(tap);
         }
-        if let Some(collection) = &collection {
-            collection.journal(recorder.journal());
+        if let Some(replica) = &replica {
+            replica.write_to(recorder.journal());
         }
-        Ok(Self { recorder, collection })
+        Ok(Self { recorder, replica })
     }
 
     /// Writes what is left. To be called when no more events come.
     pub(super) fn finish(self) -> Result<Recorded> {
-        if let Some(collection) = &self.collection {
-            collection.end_journal();
+        if let Some(replica) = &self.replica {
+            replica.end();
         }
         self.recorder.finish()
     }

@@ -9,8 +9,10 @@ use libbpf_rs::{MapHandle, MapInfo};
 use super::Gadget;
 use super::kernel_side::{KernelSide, ToLoad};
 use super::record::{self, ActiveRecording};
+use crate::containers::Replica;
 use crate::data::{LossPlace, Losses};
 use crate::ebpf::object::EbpfObject;
+use crate::operators::local_manager::ContainerSource;
 use crate::operators::{Context, Explanation, Instance, priority};
 use crate::recording::{Player, Playing, Recorded};
 use crate::stop::StopSignal;
@@ -102,6 +104,9 @@ impl Gadget {
             player.texts.prepare(&mut self.context, priority::subscription::EBPF);
         }
         self.arrange()?;
+        if let (Some(_), ContainerSource::Collection(collection)) = (&self.record_to, &self.containers) {
+            self.context.replica = Some(Replica::of(collection));
+        }
         for instance in &mut self.instances {
             let name = instance.name();
             instance

@@ -37,7 +37,7 @@ pub use recorded_stacks::{DescribeStack, KnownStacks, RecordedStack, RecordedSta
 pub use stack_maps::{FrameFile, StackMaps};
 
 use crate::Result;
-use crate::containers::Places;
+use crate::containers::{Places, Replica};
 pub use crate::data::{Demand, RecordIds, Stream};
 use crate::metadata::config::Config;
 use crate::metadata::params::{Param, ParamValues};
@@ -56,6 +56,8 @@ pub struct Context {
     pub mntns_filter: Option<KernelFilter>,
     /// Where programs are attached that are attached in containers.
     pub places: Option<Places>,
+    /// Asked for what events need to know of containers, in the place of the collection, by a run that is recorded.
+    pub replica: Option<Arc<Replica>>,
     /// The process, as the host counts, whose events are left out because they are the tracer's own.
     pub own_pid: Option<u32>,
     /// The network namespaces of what is to be looked at, for programs that see one at a time; none means our own.

@@ -3,7 +3,7 @@
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::data::{Element, Emitter, LossPlace, Packing, Stream, Tap};
+use crate::data::{Element, Emitter, Knowledge, LossPlace, Packing, Stream, Tap};
 use crate::metadata::config::Config;
 use crate::metadata::duration;
 use crate::stop::StopSignal;
@@ -198,6 +198,8 @@ impl<C: Collector> Work<C> {
             return Ok(false);
         }
         self.collector.collect(&self.emitter, &mut self.elements)?;
+        let knowledge = self.copies.as_ref().and_then(|copies| copies.tap.knowledge());
+        let _held = knowledge.as_deref().map(Knowledge::hold);
         if let Some(copies) = &mut self.copies {
             copies.hand_over(&self.elements);
         }

@@ -1,6 +1,8 @@
 //! The tap of a data source whose events have stacks: what these stand for is written down before the first event that has them.
 
-use crate::data::{Element, Layout, LossPlace, Tap};
+use std::sync::Arc;
+
+use crate::data::{Element, Knowledge, Layout, LossPlace, Tap};
 use crate::operators::{DescribeStack, RecordedStack};
 
 /// See the module documentation.
@@ -61,5 +63,9 @@ impl<W: FnMut(&RecordedStack) + Send> Tap for StackTap<W> {
 
     fn released(&mut self) {
         self.inner.released();
+    }
+
+    fn knowledge(&self) -> Option<Arc<dyn Knowledge>> {
+        self.inner.knowledge()
     }
 }

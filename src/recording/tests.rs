@@ -122,7 +122,7 @@ fn recorded(head: &Head, what: impl FnOnce(&Recorder)) -> Vec<u8> {
 fn some_events(count: u32) -> Vec<u8> {
     recorded(&head(), |recorder| {
         recorder.journal()(life(1, 10, Some("web")));
-        let mut tap = recorder.tap(0);
+        let mut tap = recorder.tap(0, None);
         for number in 0..count {
             tap.record(&record(10, number));
         }
@@ -194,7 +194,7 @@ fn events_come_back_with_what_they_mean_on_their_machine() {
 fn losses_are_replayed_where_they_happened() {
     let bytes = recorded(&head(), |recorder| {
         recorder.journal()(life(1, 10, Some("web")));
-        let mut tap = recorder.tap(0);
+        let mut tap = recorder.tap(0, None);
         tap.record(&record(10, 1));
         tap.lost(LossPlace::Buffer, 5);
         tap.record(&record(10, 2));
@@ -219,7 +219,7 @@ fn containers_are_selected_anew() {
             let mut journal = recorder.journal();
             journal(life(1, 10, Some("web")));
             journal(life(2, 11, Some("db")));
-            let mut tap = recorder.tap(0);
+            let mut tap = recorder.tap(0, None);
             for (mntns, number) in [(10, 1), (11, 2), (1, 3), (99, 4)] {
                 tap.record(&record(mntns, number));
             }
@@ -245,7 +245,7 @@ fn events_wait_for_their_container_as_they_did() {
         let mut journal = recorder.journal();
         journal(life(1, 10, Some("web")));
         journal(life(2, 11, None));
-        let mut tap = recorder.tap(0);
+        let mut tap = recorder.tap(0, None);
         tap.record(&record(11, 1));
         tap.record(&record(10, 2));
         tap.released();
@@ -491,7 +491,7 @@ fn lengths_are_not_trusted() {
 fn records_of_any_length_are_harmless() {
     let bytes = recorded(&head(), |recorder| {
         recorder.journal()(life(1, 10, Some("web")));
-        let mut tap = recorder.tap(0);
+        let mut tap = recorder.tap(0, None);
         for length in 0..60 {
             let mut bytes = record(10, 7);
             bytes.resize(length, 0xff);
@@ -553,7 +553,7 @@ fn arrays_come_back_whole() {
     let bytes = recorded(&head, |recorder| {
         recorder.journal()(life(1, 10, Some("web")));
         recorder.journal()(life(2, 20, Some("db")));
-        let mut tap = recorder.tap(0);
+        let mut tap = recorder.tap(0, None);
         for batch in [vec![(10, 1), (20, 2), (10, 3)], vec![], vec![(30, 4), (10, 5)]] {
             let records: Vec<Vec<u8>> = batch.into_iter().map(|(mntns, number)| record(mntns, number)).collect();
             tap.batch(&mut records.iter().map(Vec::as_slice));
@@ -583,7 +583,7 @@ fn records_of_maps_have_a_value_after_their_key() {
     let bytes = recorded(&head, |recorder| {
         recorder.journal()(life(1, 10, Some("web")));
         let records = [record(10, 1), record(20, 2), record(10, 3)];
-        recorder.tap(0).batch(&mut records.iter().map(Vec::as_slice));
+        recorder.tap(0, None).batch(&mut records.iter().map(Vec::as_slice));
     });
     let (seen, _) = replayed(bytes).unwrap();
     assert_eq!(seen, [("web".to_owned(), 1), ("web".to_owned(), 3)]);
@@ -608,7 +608,7 @@ fn packed_elements_come_back_as_the_operator_made_them() {
     let bytes = recorded(&head, |recorder| {
         recorder.journal()(life(1, 10, Some("web")));
         let batch = [packed(7, "cat", 10), packed(8, "dog", 20)];
-        recorder.tap(0).batch(&mut batch.iter().map(Vec::as_slice));
+        recorder.tap(0, None).batch(&mut batch.iter().map(Vec::as_slice));
     });
     let seen = |params: &[(&str, &str)]| {
         let mut gadget = Gadget::replay(Recording::from_bytes(bytes.clone()).unwrap())

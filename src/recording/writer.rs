@@ -18,7 +18,7 @@ use super::format::{self, BlockHeader, BlockType, FILE_HEADER, MAX_ENTRY};
 use super::head::{End, Head, NamesHead};
 use super::{BLOCK, FLUSH_EVERY};
 use crate::containers::journal::Change;
-use crate::data::{LossPlace, Losses, Tap};
+use crate::data::{Knowledge, LossPlace, Losses, Tap};
 use crate::operators::RecordedStack;
 use crate::operators::uidgid::NameTables;
 use crate::stop::StopSignal;
@@ -243,16 +243,17 @@ impl Shared {
 }
 
 impl Recorder {
-    /// The tap for the data source of this index in the head.
-    pub(crate) fn tap(&self, source: u16) -> Box<dyn Tap> {
+    /// The tap for the data source of this index in the head, whose records are in order with changes of that knowledge.
+    pub(crate) fn tap(&self, source: u16, knowledge: Option<Arc<dyn Knowledge>>) -> Box<dyn Tap> {
         Box::new(RecorderTap {
             shared: Arc::clone(&self.shared),
             source,
             batch: Vec::new(),
+            knowledge,
         })
     }
 
-    /// Writes a [journal](crate::containers::Collection::journal) down.
+    /// Writes changes of what is known of containers down.
     pub(crate) fn journal(&self) -> impl FnMut(Change) + Send + 'static {
         let shared = Arc::clone(&self.shared);
         move |change| match serde_json::to_vec(&change) {
@@ -314,6 +315,7 @@ struct RecorderTap {
     shared: Arc<Shared>,
     source: u16,
     batch: Vec<u8>,
+    knowledge: Option<Arc<dyn Knowledge>>,
 }
 
 impl Tap for RecorderTap {
@@ -348,6 +350,10 @@ impl Tap for RecorderTap {
         let source = self.source;
         self.shared
             .append(source, 0, 0, |out| format::append_released(source, out));
+    }
+
+    fn knowledge(&self) -> Option<Arc<dyn Knowledge>> {
+        self.knowledge.clone()
     }
 }
 
@@ -509,6 +515,7 @@ mod tests {
             shared: Arc::clone(&shared),
             source: 1,
             batch: Vec::new(),
+            knowledge: None,
         };
         let record = vec![7; 1 << 20];
         for _ in 0..40 {

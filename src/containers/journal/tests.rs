@@ -151,3 +151,47 @@ fn a_journal_says_everything_first_and_then_what_changes() {
     });
     assert_eq!(follow(), []);
 }
+
+#[test]
+fn news_are_what_is_known_last() {
+    let mut news = News::default();
+    news.add(lives(vec![
+        life(1, 10, 0, Known::Undecided),
+        life(2, 11, 0, Known::Undecided),
+    ]));
+    news.add(Change {
+        running: Some(vec![2]),
+        ..lives(vec![life(1, 10, 0, Known::Foreign)])
+    });
+    let taken = news.take();
+    let expected = [
+        lives(vec![life(2, 11, 0, Known::Undecided), life(1, 10, 0, Known::Foreign)]),
+        Change {
+            running: Some(vec![2]),
+            ..Change::default()
+        },
+    ];
+    assert_eq!(taken, expected);
+    assert_eq!(news.take(), []);
+
+    news.add(lives(vec![life(3, 12, 0, Known::Undecided)]));
+    news.add(Change {
+        gone: vec![1, 3],
+        ..Change::default()
+    });
+    let gone = Change {
+        gone: vec![1],
+        ..Change::default()
+    };
+    assert_eq!(news.take(), [gone], "nobody was told of the third");
+}
+
+#[test]
+fn many_news_are_several_changes() {
+    let mut news = News::default();
+    for number in 0..600 {
+        news.add(lives(vec![life(number, number, 0, Known::Foreign)]));
+    }
+    let sizes: Vec<usize> = news.take().iter().map(|change| change.lives.len()).collect();
+    assert_eq!(sizes, [256, 256, 88]);
+}

@@ -1,8 +1,9 @@
 //! One array on its way from records to the pipeline.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::data::{Element, Emitter, Gate, LossPlace, Tap, Verdict};
+use crate::data::{Element, Emitter, Gate, Knowledge, LossPlace, Tap, Verdict};
 
 /// How long an array waits for it to become known whose its last records are.
 const FINAL_WAIT: Duration = Duration::from_millis(500);
@@ -18,6 +19,7 @@ pub(super) struct Batch {
     /// Records of this array so far, those that the gate let through or not.
     records: u64,
     copies: Option<Copies>,
+    knowledge: Option<Arc<dyn Knowledge>>,
     /// What the gate had given up when it was looked at last.
     held_lost: u64,
     failed: bool,
@@ -32,6 +34,7 @@ impl Batch {
             elements: Vec::new(),
             spare: Vec::new(),
             records: 0,
+            knowledge: tap.as_ref().and_then(|tap| tap.knowledge()),
             copies: tap.map(Copies::new),
             failed: false,
         }
@@ -49,6 +52,8 @@ impl Batch {
     /// Adds a record to the array, unless it belongs to nobody who is asked for.
     pub(super) fn record(&mut self, record: &[u8]) {
         self.records += 1;
+        let knowledge = self.knowledge.clone();
+        let _held = knowledge.as_deref().map(Knowledge::hold);
         let verdict = match &mut self.gate {
             Some(gate) => gate.admit(record),
             None => Verdict::Pass,
@@ -86,6 +91,8 @@ impl Batch {
     /// Hands the array on, also when it is empty. Returns how many elements it had.
     pub(super) fn emit(&mut self) -> u64 {
         let count = self.elements.len() as u64;
+        let knowledge = self.knowledge.clone();
+        let _held = knowledge.as_deref().map(Knowledge::hold);
         if let Some(copies) = &mut self.copies {
             copies.hand_over();
         }
@@ -116,6 +123,7 @@ impl Batch {
 
     fn release(&mut self, last: bool) {
         let Some(gate) = &mut self.gate else { return };
+        let _held = self.knowledge.as_deref().map(Knowledge::hold);
         gate.release(last, &mut |record| {
             add(&self.emitter, &mut self.spare, &mut self.elements, record);
         });

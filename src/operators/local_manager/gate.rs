@@ -45,6 +45,8 @@ struct Held {
 /// See the module documentation.
 pub(super) struct ContainerGate {
     collection: Arc<Collection>,
+    /// Where it is decided what namespaces are, if not in that one.
+    decided_in: Arc<Collection>,
     selection: Selection,
     cache: LookupCache,
     /// Byte offset and size of the mount namespace id in a record.
@@ -61,14 +63,17 @@ pub(super) struct ContainerGate {
 }
 
 impl ContainerGate {
+    /// A gate that asks `collection`, which knows more as soon as decisions were made in `decided_in`.
     pub(super) fn new(
         collection: Arc<Collection>,
+        decided_in: Arc<Collection>,
         selection: Selection,
         mntns: (usize, usize),
         timestamp: Option<usize>,
     ) -> Self {
         Self {
             collection,
+            decided_in,
             selection,
             cache: LookupCache::default(),
             mntns,
@@ -149,7 +154,7 @@ impl Gate for ContainerGate {
     }
 
     fn on_change(&mut self, wake: Arc<dyn Fn() + Send + Sync>) {
-        self.collection.on_decision(&wake);
+        self.decided_in.on_decision(&wake);
         self.wake = Some(wake);
     }
 }

@@ -464,6 +464,10 @@ impl Instance for LocalManager {
             });
             self.filter = Some(filter);
         }
+        let asked = match &context.replica {
+            Some(replica) => Arc::clone(replica.copy()),
+            None => Arc::clone(&collection),
+        };
         for of in &self.streams {
             let stream = &mut context.streams[of.index];
             if let RecordIds {
@@ -472,14 +476,15 @@ impl Instance for LocalManager {
             } = stream.record
             {
                 stream.gate = Some(Box::new(ContainerGate::new(
+                    Arc::clone(&asked),
                     Arc::clone(&collection),
                     self.selection(),
                     mntns,
                     timestamp,
                 )));
             }
-            self.select(&collection, of, stream);
-            self.enrich(&collection, of, stream);
+            self.select(&asked, of, stream);
+            self.enrich(&asked, of, stream);
         }
         Ok(())
     }
