@@ -22,7 +22,7 @@ pub struct Accessor {
     load: Load,
 }
 
-/// How most numbers are read, in one step.
+/// How most numbers are read and written, in one step.
 #[derive(Clone, Copy, Debug)]
 enum Load {
     /// Four bytes from this offset, unsigned.
@@ -65,6 +65,21 @@ impl Accessor {
         }
     }
 
+    /// All bytes of the element from those of the value on, and how many are the value's. Who may look at what follows can do without
+    /// asking how many there are.
+    #[inline]
+    pub(crate) fn with_rest<'e>(&self, element: &'e Element) -> (&'e [u8], usize) {
+        let (start, len) = match self.place {
+            Place::Fixed { offset, len } | Place::Bits { offset, len, .. } => (offset, len),
+            Place::Slot(slot) => {
+                let span = element.span(slot);
+                (span.start, span.len)
+            }
+            Place::Nowhere => (0, 0),
+        };
+        (element.from(start), len as usize)
+    }
+
     /// The bytes of a text: for C strings up to the first NUL, else all of them.
     #[inline]
     pub fn text<'e>(&self, element: &'e Element) -> &'e [u8] {
@@ -103,6 +118,19 @@ impl Accessor {
             Load::Eight(offset) => element.at(offset).map(|bytes| u64::from_ne_bytes(*bytes)),
             Load::Other => None,
         }
+    }
+
+    /// Overwrites a number that [`load`](Self::load) reads with the low bytes of `value`. `false`, and nothing happens, for all others.
+    #[inline]
+    pub(crate) fn store(&self, element: &mut Element, value: u64) -> bool {
+        match self.load {
+            Load::Four(offset) => element
+                .at_mut(offset)
+                .map(|bytes| *bytes = (value as u32).to_ne_bytes()),
+            Load::Eight(offset) => element.at_mut(offset).map(|bytes| *bytes = value.to_ne_bytes()),
+            Load::Other => None,
+        }
+        .is_some()
     }
 
     fn bits_of_any(&self, element: &Element) -> u64 {

@@ -46,11 +46,22 @@ impl Layout {
     }
 }
 
+/// Bytes of a word.
+pub(super) const WORD: usize = 8;
+
 /// Where in an element a value of variable length is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Span {
     pub(super) start: u32,
     pub(super) len: u32,
+}
+
+impl Span {
+    /// Both as one number, the start in its lower half.
+    #[inline]
+    pub(super) fn packed(self) -> u64 {
+        u64::from(self.len) << 32 | u64::from(self.start)
+    }
 }
 
 /// The values of one event. See the module documentation.
@@ -93,12 +104,14 @@ impl Element {
     /// Makes room for a new event.
     #[inline]
     fn fit(&mut self, layout: &Layout) {
+        // In whole words, so that all of it can be read by words.
+        let len = layout.fixed_len().next_multiple_of(WORD);
         if (self.fixed, self.front) == (layout.fixed, layout.front) {
-            self.bytes.truncate(layout.fixed_len());
+            self.bytes.truncate(len);
         } else {
             (self.fixed, self.front, self.written) = (layout.fixed, layout.front, 0);
             self.bytes.clear();
-            self.bytes.resize(layout.fixed_len(), 0);
+            self.bytes.resize(len, 0);
         }
     }
 
@@ -196,7 +209,32 @@ impl Element {
     /// `N` bytes of the fixed part, if this element has them.
     #[inline]
     pub(super) fn at<const N: usize>(&self, offset: u32) -> Option<&[u8; N]> {
-        self.get_fixed(offset, N as u32)?.first_chunk()
+        let start = offset as usize;
+        match start + N <= self.fixed as usize {
+            true => self.bytes.get(start..)?.first_chunk(),
+            false => None,
+        }
+    }
+
+    /// The element by words. What does not fill one at its end is left out, but never anything of the fixed part.
+    #[inline]
+    pub(super) fn words(&self) -> &[[u8; WORD]] {
+        self.bytes.as_chunks().0
+    }
+
+    /// The bytes from a place on.
+    #[inline]
+    pub(super) fn from(&self, start: u32) -> &[u8] {
+        &self.bytes[start as usize..]
+    }
+
+    /// See [`at`](Self::at).
+    #[inline]
+    pub(super) fn at_mut<const N: usize>(&mut self, offset: u32) -> Option<&mut [u8; N]> {
+        if offset as usize + N > self.fixed as usize {
+            return None;
+        }
+        self.fixed_mut(offset, N as u32).first_chunk_mut()
     }
 
     /// The bytes between two places that spans said.
@@ -306,6 +344,6 @@ mod tests {
         let mut copy = element.copied(&from, source.layout());
         assert_eq!((added.bits(&copy), copy.fixed(0, 8)), (7, &[1; 8][..]));
         copy.reset(source.layout(), &[]);
-        assert_eq!(copy.bytes, [0; 20]);
+        assert_eq!(copy.bytes, [0; 24], "20 bytes, in whole words");
     }
 }

@@ -98,8 +98,18 @@ impl Inlet {
     /// A record of a single data source arrived.
     #[inline]
     pub fn record(&mut self, record: &[u8]) {
-        let knowledge = self.knowledge.clone();
-        let _held = knowledge.as_deref().map(Knowledge::hold);
+        match &self.knowledge {
+            None => self.take(record),
+            Some(knowledge) => {
+                let knowledge = Arc::clone(knowledge);
+                let _held = knowledge.hold();
+                self.take(record);
+            }
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, record: &[u8]) {
         let verdict = match &mut self.gate {
             Some(gate) => gate.admit(record),
             None => Verdict::Pass,

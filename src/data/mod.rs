@@ -47,7 +47,7 @@ pub use code_writes::{CODE_WRITES, CodeWrites};
 pub use element::{Element, Layout};
 pub use emitter::{Emitter, SharedPipeline};
 pub use field::{Annotations, Field, FieldId, FieldSettings, Flags, NewField, Settings, StaticField};
-pub use footprint::{Footprint, Saved};
+pub use footprint::{Fingerprint, Footprint, Saved};
 pub use gate::{Gate, Verdict};
 pub use inlet::{Inlet, InletParts};
 pub use kind::{Kind, Scalar};

@@ -253,6 +253,23 @@ fn bitfields_are_cut_out_of_the_bytes_they_share() {
 }
 
 #[test]
+fn numbers_are_stored_as_they_are_loaded() {
+    let mut ds = source();
+    let mut of = |name: &str, scalar| {
+        let id = ds.add_field(NewField::new(name, scalar)).unwrap();
+        ds.accessor(id)
+    };
+    let (four, eight, signed) = (of("a", Scalar::Uint32), of("b", Scalar::Int64), of("c", Scalar::Int32));
+    let mut element = Element::new(ds.layout());
+    assert!(four.store(&mut element, u64::MAX) && eight.store(&mut element, u64::MAX - 1));
+    assert_eq!(four.load(&element), Some(u64::from(u32::MAX)), "the low bytes");
+    assert_eq!(eight.load(&element), Some(u64::MAX - 1));
+    assert!(!signed.store(&mut element, 1) && signed.load(&element).is_none() && signed.bits(&element) == 0);
+    let mut short = Element::default();
+    assert!(!four.store(&mut short, 1) && four.load(&short).is_none());
+}
+
+#[test]
 fn footprints_tell_sameness() {
     let mut ds = source();
     ds.add_static_fields(
@@ -283,15 +300,82 @@ fn footprints_tell_sameness() {
 }
 
 #[test]
+fn footprints_are_of_their_fields_and_of_nothing_else() {
+    let mut ds = source();
+    let places = [(0, 1), (1, 2), (5, 8), (13, 3), (20, 16), (38, 2)];
+    let names: Vec<String> = places.iter().map(|(offset, _)| format!("f{offset}")).collect();
+    let fields: Vec<StaticField> = names
+        .iter()
+        .zip(places)
+        .map(|(name, (offset, len))| StaticField::new(name, Scalar::Bytes, offset, len))
+        .collect();
+    let container = ds.add_static_fields(40, &fields).unwrap();
+    let accessors: Vec<Accessor> = names.iter().map(|name| ds.field(name).unwrap().any()).collect();
+    let footprint = Footprint::of(&accessors);
+    let mut element = Element::new(ds.layout());
+    let mut saved = Saved::default();
+    footprint.save(&element, &mut saved);
+    for byte in 0..40 {
+        let mut record = [0; 40];
+        record[byte as usize] = 1;
+        element.set_container(container, &record);
+        let counts = places
+            .iter()
+            .any(|(offset, len)| (*offset..offset + len).contains(&byte));
+        assert_eq!(footprint.matches(&element, &saved), !counts, "{byte}");
+    }
+}
+
+#[test]
+fn footprints_of_texts_end_with_them() {
+    let mut ds = source();
+    let fields = [
+        StaticField::new("before", Scalar::Uint32, 0, 4),
+        StaticField::new("text", Scalar::CString, 4, 12),
+    ];
+    let container = ds.add_static_fields(16, &fields).unwrap();
+    let accessors = ["before", "text"].map(|name| ds.field(name).unwrap().any());
+    let footprint = Footprint::of(&accessors);
+    let element = |text: &[u8]| {
+        let mut element = Element::new(ds.layout());
+        element.set_container(container, &[&[0; 4], text].concat());
+        element
+    };
+    let mut saved = Saved::default();
+    for (text, same, others) in [
+        (&b"abc\0"[..], &b"abc\0garbage"[..], [&b"abcd"[..], b"ab\0", b""]),
+        (b"", b"\0garbage", [b"a", b"\x01", b"\xff"]),
+        (
+            b"twelve chars",
+            b"twelve chars",
+            [b"twelve char\0", b"twelve chart", b"Twelve chars"],
+        ),
+    ] {
+        footprint.save(&element(text), &mut saved);
+        assert!(footprint.matches(&element(same), &saved));
+        for other in others {
+            assert!(!footprint.matches(&element(other), &saved), "{text:?} {other:?}");
+        }
+    }
+}
+
+#[test]
 fn footprints_compare_values_wherever_they_lie() {
     let mut ds = source();
-    let ids = ["a", "b", "c", "d"].map(|name| ds.add_field(NewField::new(name, Scalar::String)).unwrap());
-    let of = ids.map(|id| ds.accessor(id));
+    let mut text = |name: &str| ds.add_field(NewField::new(name, Scalar::String)).unwrap();
+    let ids = ["a", "b", "c", "d"].map(&mut text);
+    let others = ["other", "another"].map(&mut text);
+    let [of, others] =
+        [ids.to_vec(), others.to_vec()].map(|ids| ids.iter().map(|id| ds.accessor(*id)).collect::<Vec<_>>());
     let footprint = Footprint::of(&of);
-    // The order in which they are written is no part of it.
-    let element = |order: [usize; 4], values: [&[u8]; 4]| {
+    // What else is written before and in between is no part of it.
+    let element = |order: [usize; 4], values: [&[u8]; 4], before: [&[u8]; 2]| {
         let mut element = Element::new(ds.layout());
-        for index in order {
+        others[0].set(&mut element, before[0]).unwrap();
+        for (number, index) in order.into_iter().enumerate() {
+            if number == 2 {
+                others[1].set(&mut element, before[1]).unwrap();
+            }
             if !values[index].is_empty() {
                 of[index].set(&mut element, values[index]).unwrap();
             }
@@ -300,23 +384,102 @@ fn footprints_compare_values_wherever_they_lie() {
     };
     let values: [&[u8]; 4] = [b"one", b"", b"three", b"x"];
     let mut saved = Saved::default();
-    footprint.save(&element([0, 1, 2, 3], values), &mut saved);
     for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
-        assert!(footprint.matches(&element(order, values), &saved), "{order:?}");
-        // The same bytes, cut elsewhere, and other bytes of the same lengths.
-        for other in [
-            [&b"on"[..], b"e", b"three", b"x"],
-            [b"one", b"t", b"hree", b"x"],
-            [b"one", b"", b"three", b"y"],
-            [b"two", b"", b"three", b"x"],
-            [b"one", b"", b"three", b""],
-        ] {
-            assert!(
-                !footprint.matches(&element(order, other), &saved),
-                "{order:?} {other:?}"
-            );
+        footprint.save(&element(order, values, [b"", b"in between"]), &mut saved);
+        for before in [[&b""[..], b"in between"], [b"before", b""], [b"", b"between"]] {
+            // Values that lay side by side may have to.
+            if !before[1].is_empty() {
+                assert!(footprint.matches(&element(order, values, before), &saved), "{order:?}");
+            }
+            for other_order in [order, [0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]] {
+                // The same bytes, cut elsewhere, and other bytes of the same lengths.
+                for other in [
+                    [&b"on"[..], b"e", b"three", b"x"],
+                    [b"one", b"t", b"hree", b"x"],
+                    [b"one", b"", b"three", b"y"],
+                    [b"two", b"", b"three", b"x"],
+                    [b"one", b"", b"three", b""],
+                    [b"", b"", b"", b""],
+                ] {
+                    let element = element(other_order, other, before);
+                    assert!(
+                        !footprint.matches(&element, &saved),
+                        "{order:?} {other_order:?} {other:?}"
+                    );
+                }
+            }
         }
     }
+}
+
+#[test]
+fn fingerprints_are_others_when_values_are() {
+    let mut ds = source();
+    let fields = ["a", "b"].map(|name| StaticField::new(name, Scalar::Uint64, if name == "a" { 0 } else { 8 }, 8));
+    ds.add_static_fields(16, &fields).unwrap();
+    let added = ds.add_field(NewField::new("added", Scalar::Uint32)).unwrap();
+    let texts = ["name", "pod"].map(|name| ds.add_field(NewField::new(name, Scalar::String)).unwrap());
+    let (added, texts) = (ds.accessor(added), texts.map(|id| ds.accessor(id)));
+    let [a, b] = ["a", "b"].map(|name| ds.field(name).unwrap().any());
+    let different = |fingerprint: &Fingerprint, changes: &[&dyn Fn(&mut Element)]| {
+        let numbers = changes.iter().map(|change| {
+            let mut element = Element::new(ds.layout());
+            change(&mut element);
+            fingerprint.take(&element) >> 32
+        });
+        let numbers: std::collections::HashSet<u64> = numbers.collect();
+        numbers.len()
+    };
+    let of_numbers: [&dyn Fn(&mut Element); 6] = [
+        &|_| (),
+        &|element| a.set_bits(element, 1),
+        &|element| a.set_bits(element, 2),
+        &|element| b.set_bits(element, 1),
+        &|element| added.set_bits(element, 1),
+        &|element| added.set_bits(element, 1 << 31),
+    ];
+    assert_eq!(different(&Fingerprint::of([&a, &b, &added, &texts[0]]), &of_numbers), 6);
+    assert_eq!(different(&Fingerprint::of([&a]), &of_numbers), 3);
+    assert_eq!(different(&Fingerprint::of([]), &of_numbers), 1);
+    // Names of the same length that begin alike.
+    let of_texts: [&dyn Fn(&mut Element); 5] = [
+        &|_| (),
+        &|element| texts[0].set(element, b"container-1").unwrap(),
+        &|element| texts[0].set(element, b"container-2").unwrap(),
+        &|element| texts[1].set(element, b"container-1").unwrap(),
+        &|element| texts[1].set(element, b"web").unwrap(),
+    ];
+    assert_eq!(different(&Fingerprint::of(&texts), &of_texts), 5);
+}
+
+#[test]
+fn footprints_of_long_parts() {
+    let mut ds = source();
+    let names: Vec<String> = (0..20).map(|index| format!("f{index}")).collect();
+    let fields: Vec<StaticField> = (0..20)
+        .map(|index| StaticField::new(&names[index], Scalar::Uint64, 8 * index as u32, 8))
+        .collect();
+    ds.add_static_fields(160, &fields).unwrap();
+    let text = ds.add_field(NewField::new("text", Scalar::String)).unwrap();
+    let accessors: Vec<Accessor> = names
+        .iter()
+        .chain([&"text".to_owned()])
+        .map(|name| ds.field(name).unwrap().any())
+        .collect();
+    let footprint = Footprint::of(&accessors);
+    let mut element = Element::new(ds.layout());
+    ds.accessor(text).set(&mut element, b"text").unwrap();
+    let mut saved = Saved::default();
+    footprint.save(&element, &mut saved);
+    assert!(footprint.matches(&element, &saved));
+    for accessor in &accessors[..20] {
+        accessor.set_bits(&mut element, 1 << 40);
+        assert!(!footprint.matches(&element, &saved));
+        accessor.set_bits(&mut element, 0);
+        assert!(footprint.matches(&element, &saved));
+    }
+    ds.accessor(text).set(&mut element, b"test").unwrap();
+    assert!(!footprint.matches(&element, &saved));
 }
 
 #[test]

@@ -2,27 +2,26 @@
 //!
 //! The output is always valid JSON in valid UTF-8, whatever bytes an event carries.
 
+use std::ops::Range;
+
 use super::memo::Memo;
 use super::number::{self, Float};
-use super::plan::{Plan, Position};
+use super::plan::Plan;
 use super::scan;
 use super::tree::{self, Node};
+use super::watch::Watch;
 use crate::data::{Accessor, DataSource, Element, FieldId, Kind, Scalar, SourceType};
 
 /// Writes elements of one data source as JSON.
 #[derive(Debug)]
 pub struct Encoder {
     plan: Plan<Value>,
-    /// Where the plan ends.
-    end: Position,
+    watch: Watch,
     /// The parts of the plan that are worth keeping from element to element, in order.
     memos: Vec<Memo>,
     fields: Vec<FieldId>,
     pretty: bool,
 }
-
-/// Objects of at least this many values are kept from element to element.
-const WORTH_KEEPING: usize = 4;
 
 impl Encoder {
     /// One value per line without spaces.
@@ -48,17 +47,14 @@ impl Encoder {
         let mut compiler = Compiler {
             source,
             plan: &mut plan,
-            memos: Vec::new(),
             pretty,
         };
         compiler.indent(depth);
-        compiler.object(&nodes, depth, true);
-        let memos = compiler.memos;
-        let end = plan.position();
+        compiler.object(&nodes, depth);
         Self {
+            watch: Watch::new(plan.values().map(|(step, value)| (step, value.accessor))),
             plan,
-            end,
-            memos,
+            memos: Vec::new(),
             fields,
             pretty,
         }
@@ -72,16 +68,41 @@ impl Encoder {
     /// Appends one element.
     #[inline]
     pub fn encode(&mut self, element: &Element, out: &mut Vec<u8>) {
+        if self.watch.see(element) {
+            self.keep();
+        }
         let plan = &self.plan;
         let write = |value: &Value, out: &mut Vec<u8>| value.append(element, out);
-        let mut done = Position::default();
+        let mut done = 0;
         for memo in &mut self.memos {
-            plan.run_part(done, memo.from, out, write);
-            done = memo.to;
-            let (from, to) = (memo.from, memo.to);
-            memo.append(element, out, |out| plan.run_part(from, to, out, write));
+            let steps = memo.steps.clone();
+            plan.run_part(done..steps.start, out, write);
+            done = steps.end;
+            memo.append(element, out, |out| plan.run_part(steps, out, write));
         }
-        plan.run_part(done, self.end, out, write);
+        plan.run_from(done, out, write);
+    }
+
+    /// Keeps what is worth it from now on.
+    #[cold]
+    fn keep(&mut self) {
+        let is_as_before = |memo: &Memo| {
+            let mut steps = memo.steps.clone();
+            steps.all(|step| memo.looks_at(step) || !self.watch.varies(step))
+        };
+        let steps = self.memos.iter().map(|memo| memo.steps.clone());
+        // Then it has its texts already.
+        if steps.eq(self.watch.stretches()) && self.memos.iter().all(is_as_before) {
+            return;
+        }
+        let memo = |steps: Range<usize>| {
+            let values = self.plan.values().filter(|(step, _)| steps.contains(step));
+            let values: Vec<(usize, Accessor, bool)> = values
+                .map(|(step, value)| (step, value.accessor, self.watch.varies(step)))
+                .collect();
+            Memo::new(steps, &values)
+        };
+        self.memos = self.watch.stretches().map(memo).collect();
     }
 
     /// Appends a batch as one JSON array.
@@ -109,12 +130,11 @@ impl Encoder {
 struct Compiler<'a> {
     source: &'a DataSource,
     plan: &'a mut Plan<Value>,
-    memos: Vec<Memo>,
     pretty: bool,
 }
 
 impl Compiler<'_> {
-    fn object(&mut self, nodes: &[Node<'_>], depth: usize, root: bool) {
+    fn object(&mut self, nodes: &[Node<'_>], depth: usize) {
         self.plan.text("{");
         self.line_break();
         for (i, node) in nodes.iter().enumerate() {
@@ -126,25 +146,13 @@ impl Compiler<'_> {
             append_string(node.field.name().as_bytes(), false, self.plan.text_mut());
             self.plan.text(if self.pretty { ": " } else { ":" });
             match &node.children {
-                Some(children) if root => self.kept_object(children, depth + 1),
-                Some(children) => self.object(children, depth + 1, false),
+                Some(children) => self.object(children, depth + 1),
                 None => self.value(node, depth + 1),
             }
         }
         self.line_break();
         self.indent(depth);
         self.plan.text("}");
-    }
-
-    /// An object whose text is kept from element to element if it is large enough.
-    fn kept_object(&mut self, nodes: &[Node<'_>], depth: usize) {
-        let from = self.plan.position();
-        self.object(nodes, depth, false);
-        let to = self.plan.position();
-        let accessors: Vec<Accessor> = self.plan.values(from, to).map(|value| value.accessor).collect();
-        if accessors.len() >= WORTH_KEEPING {
-            self.memos.push(Memo::new(from, to, &accessors));
-        }
     }
 
     fn value(&mut self, node: &Node<'_>, depth: usize) {
@@ -231,7 +239,10 @@ impl Value {
             Form::Unsigned => number::append_u64(self.accessor.bits(element), out),
             Form::Signed => number::append_i64(self.accessor.bits(element) as i64, out),
             // What stands around both is the quotes.
-            Form::Text(until_nul) => append_characters(self.accessor.bytes(element), until_nul, out),
+            Form::Text(until_nul) => {
+                let (bytes, len) = self.accessor.with_rest(element);
+                append_front(bytes, len, until_nul, out);
+            }
             Form::Bool => out.extend_from_slice(if self.accessor.bool(element) { b"true" } else { b"false" }),
             Form::Float => float(&self.accessor, element).append_json(out),
             Form::Hex => number::append_hex(self.accessor.bytes(element), out),
@@ -313,36 +324,52 @@ pub(super) fn append_string(bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
 /// Appends what stands between the quotes of a JSON string.
 #[inline]
 fn append_characters(bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
-    if bytes.is_empty() {
-        return;
+    append_front(bytes, bytes.len(), until_nul, out);
+}
+
+/// The same for the first `len` of some bytes. Nearly all texts are plain and short, so that one block is all there is to do, if
+/// there are enough bytes for it.
+#[inline]
+fn append_front(bytes: &[u8], len: usize, until_nul: bool, out: &mut Vec<u8>) {
+    let mut rest = bytes;
+    let mut left = len;
+    while left > 0 {
+        let Some(block) = rest.first_chunk() else {
+            return append_end(&rest[..left], until_nul, out);
+        };
+        let wanted = left.min(scan::BLOCK);
+        let plain = scan::plain_in_block(block, wanted);
+        // As the texts of plans.
+        let end = out.len() + plain;
+        out.extend_from_slice(block);
+        out.truncate(end);
+        if plain < wanted {
+            return match until_nul && rest[plain] == 0 {
+                true => {}
+                false => append_special(&rest[plain..left], until_nul, out),
+            };
+        }
+        rest = &rest[plain..];
+        left -= plain;
     }
-    // Nearly all texts are plain, and most are short.
+}
+
+/// Appends less than a block that nothing follows.
+#[inline(never)]
+fn append_end(bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
     let rest = append_plain(bytes, out);
-    match rest.first() {
-        None => {}
-        Some(0) if until_nul => {}
-        Some(_) => append_special(rest, until_nul, out),
-    }
+    append_special(rest, until_nul, out);
 }
 
 /// Appends what needs no escaping at the front of `bytes`, and returns the rest.
 #[inline]
 fn append_plain<'a>(bytes: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
-    const BLOCK: usize = 16;
     let (plain, rest) = bytes.split_at(scan::plain_prefix(bytes));
-    // As the texts of plans.
-    match bytes.first_chunk::<BLOCK>() {
-        Some(block) if plain.len() <= BLOCK => {
-            let end = out.len() + plain.len();
-            out.extend_from_slice(block);
-            out.truncate(end);
-        }
-        _ => out.extend_from_slice(plain),
-    }
+    out.extend_from_slice(plain);
     rest
 }
 
-/// Appends `bytes`, of which the first character is not plain.
+/// Appends `bytes`, of which the first character, if there is one, is not plain.
 #[inline(never)]
 fn append_special(mut bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
     loop {
@@ -549,16 +576,19 @@ mod tests {
     }
 
     #[test]
-    fn kept_objects_change_with_their_values() {
+    fn what_is_kept_changes_with_its_values() {
         let mut ds = single();
         let parent = ds.add_field(NewField::empty("object")).unwrap();
         let mut add = |name: &str, kind: Scalar| ds.add_sub_field(parent, NewField::new(name, kind)).unwrap();
         let numbers = ["a", "c"].map(|name| add(name, Scalar::Uint32));
         let texts = ["b", "d"].map(|name| add(name, Scalar::String));
         let mut encoder = Encoder::compact(&ds);
+        let mut element = Element::new(ds.layout());
+        for _ in 0..100 {
+            encoder.encode(&element, &mut Vec::new());
+        }
         assert_eq!(encoder.memos.len(), 1);
         // The same again, one value at a time, and always others for longer than a memo waits.
-        let mut element = Element::default();
         for (index, seed) in [0, 0, 1, 1, 2, 3, 0]
             .into_iter()
             .chain(0..600)

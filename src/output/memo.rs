@@ -1,62 +1,139 @@
 //! Memos: text that is kept from one element to the next, as long as the fields it is made of stay the same.
 //!
-//! Most events of a burst are of one process in one container, so that large parts of their text repeat. Comparing bytes is much
-//! cheaper than formatting them. A memo that keeps missing pauses, so that mixed events do not pay for it.
+//! Most events of a burst are of a few processes in a few containers that do a few things again and again, so that large parts of their
+//! text repeat. Comparing bytes is much cheaper than formatting them. A memo that misses too often pauses, so that mixed events do not pay
+//! for it.
 
-use super::plan::Position;
-use crate::data::{Accessor, Element, Footprint, Saved};
+use std::ops::Range;
 
-/// After this many misses in a row a memo pauses…
-const PATIENCE: u32 = 8;
+use crate::data::{Accessor, Element, Fingerprint, Footprint, Saved};
+
+/// How many texts are kept.
+const PLACES: usize = 8;
+/// What a miss counts; a hit takes one off.
+const MISS: u32 = 4;
+/// When the count is higher, a memo pauses…
+const PATIENCE: u32 = 64;
 /// …for this many elements.
 const PAUSE: u32 = 256;
 
-/// The text between two positions of a plan.
+/// The text that some steps of a plan make.
 #[derive(Debug)]
 pub(super) struct Memo {
-    pub(super) from: Position,
-    pub(super) to: Position,
+    pub(super) steps: Range<usize>,
+    /// Those of them whose values say which text it is.
+    varying: Vec<usize>,
+    fingerprint: Fingerprint,
     footprint: Footprint,
-    saved: Saved,
-    text: Vec<u8>,
+    kept: [Kept; PLACES],
     misses: u32,
     pause: u32,
 }
 
+/// A text, and what it was made of.
+#[derive(Debug, Default)]
+struct Kept {
+    saved: Saved,
+    text: Vec<u8>,
+}
+
 impl Memo {
-    pub(super) fn new(from: Position, to: Position, accessors: &[Accessor]) -> Self {
+    /// The text of steps with these values, each with its step and whether it varies.
+    pub(super) fn new(steps: Range<usize>, values: &[(usize, Accessor, bool)]) -> Self {
+        let accessors: Vec<Accessor> = values.iter().map(|(_, accessor, _)| *accessor).collect();
+        let varying = || values.iter().filter(|(_, _, varies)| *varies);
         Self {
-            from,
-            to,
-            footprint: Footprint::of(accessors),
-            saved: Saved::default(),
-            text: Vec::new(),
+            steps,
+            varying: varying().map(|(step, ..)| *step).collect(),
+            fingerprint: Fingerprint::of(varying().map(|(_, accessor, _)| accessor)),
+            footprint: Footprint::of(&accessors),
+            kept: Default::default(),
             misses: 0,
             pause: 0,
         }
     }
 
-    /// Appends the text for `element`: the kept one if it still holds, else what `write` makes of it.
+    /// Whether a text is told apart from others by the value of this step, too.
+    pub(super) fn looks_at(&self, step: usize) -> bool {
+        self.varying.contains(&step)
+    }
+
+    /// Appends the text for `element`: a kept one if that still holds, else what `write` makes of it.
     #[inline]
     pub(super) fn append(&mut self, element: &Element, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
         if self.pause > 0 {
             self.pause -= 1;
             return write(out);
         }
-        if self.footprint.matches(element, &self.saved) {
-            self.misses = 0;
-            out.extend_from_slice(&self.text);
+        let place = self.fingerprint.take(element) >> (u64::BITS - PLACES.ilog2());
+        let kept = &mut self.kept[place as usize];
+        if self.footprint.matches(element, &kept.saved) {
+            self.misses = self.misses.saturating_sub(1);
+            out.extend_from_slice(&kept.text);
             return;
         }
-        self.misses += 1;
+        self.misses += MISS;
         if self.misses > PATIENCE {
             self.misses = 0;
             self.pause = PAUSE;
         }
         let start = out.len();
         write(out);
-        self.footprint.save(element, &mut self.saved);
-        self.text.clear();
-        self.text.extend_from_slice(&out[start..]);
+        self.footprint.save(element, &mut kept.saved);
+        kept.text.clear();
+        kept.text.extend_from_slice(&out[start..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{DataSource, NewField, Scalar, SourceType};
+
+    /// How many of `numbers` are written anew, one after the other.
+    fn written(numbers: impl Iterator<Item = u64>) -> usize {
+        let mut source = DataSource::new("test", SourceType::Single, None);
+        let number = source.add_field(NewField::new("number", Scalar::Uint64)).unwrap();
+        let text = source.add_field(NewField::new("text", Scalar::String)).unwrap();
+        let (number, text) = (source.accessor(number), source.accessor(text));
+        let mut memo = Memo::new(0..2, &[(0, number, true), (1, text, true)]);
+        let mut written = 0;
+        let mut element = Element::default();
+        for value in numbers {
+            element.reset(source.layout(), &[]);
+            number.set_bits(&mut element, value);
+            let expected = format!("the number {value}");
+            text.set(&mut element, expected.as_bytes()).unwrap();
+            let mut out = b"before".to_vec();
+            memo.append(&element, &mut out, |out| {
+                written += 1;
+                out.extend_from_slice(text.text(&element));
+            });
+            assert_eq!(out, [b"before", expected.as_bytes()].concat());
+        }
+        written
+    }
+
+    #[test]
+    fn what_was_written_is_not_written_again() {
+        assert_eq!(written(std::iter::repeat_n(7, 1000)), 1);
+        assert_eq!(written((0..1000).map(|number| number % 3)), 3, "each has a place");
+        assert!(written((0..1000).map(|number| number / 100)) <= 12);
+    }
+
+    #[test]
+    fn what_is_always_new_is_hardly_looked_at() {
+        let mut source = DataSource::new("test", SourceType::Single, None);
+        let number = source.add_field(NewField::new("number", Scalar::Uint64)).unwrap();
+        let number = source.accessor(number);
+        let mut memo = Memo::new(0..1, &[(0, number, true)]);
+        let mut element = Element::new(source.layout());
+        let mut looked = 0;
+        for value in 0..10_000 {
+            number.set_bits(&mut element, value);
+            looked += usize::from(memo.pause == 0);
+            memo.append(&element, &mut Vec::new(), |_| ());
+        }
+        assert!(looked < 1000, "{looked}");
     }
 }

@@ -26,4 +26,5 @@ pub(crate) mod terminal;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tree;
+mod watch;
 pub mod yaml;

@@ -1,5 +1,7 @@
 //! Plans: the text between values, merged, with the values' places in it.
 
+use std::ops::Range;
+
 /// Text comes in blocks of this size, because one of fixed size of which the end is then cut off is cheaper to append than a piece of
 /// any size. Most text between two values is shorter.
 const BLOCK: usize = 32;
@@ -17,13 +19,9 @@ struct Step<V> {
     /// The text before the value, and how much of it counts.
     block: [u8; BLOCK],
     len: usize,
-    /// None where more text follows, or a part of the plan ends.
+    /// None where more text follows.
     value: Option<V>,
 }
-
-/// A place in a plan.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Position(usize);
 
 impl<V> Plan<V> {
     pub(super) fn new() -> Self {
@@ -38,7 +36,7 @@ impl<V> Plan<V> {
         self.text.extend_from_slice(text.as_ref());
     }
 
-    /// The text since the last value or position, to append to.
+    /// The text since the last value, to append to.
     pub(super) fn text_mut(&mut self) -> &mut Vec<u8> {
         &mut self.text
     }
@@ -48,36 +46,29 @@ impl<V> Plan<V> {
         self.step(Some(value));
     }
 
-    /// The end of the plan so far, as a place where a part of it may begin or end.
-    pub(super) fn position(&mut self) -> Position {
-        if !self.text.is_empty() {
-            self.step(None);
-        }
-        Position(self.steps.len())
-    }
-
-    /// The values between two positions.
-    pub(super) fn values(&self, from: Position, to: Position) -> impl Iterator<Item = &V> {
-        self.steps[from.0..to.0].iter().filter_map(|step| step.value.as_ref())
+    /// The values, each with the number of its step.
+    pub(super) fn values(&self) -> impl Iterator<Item = (usize, &V)> {
+        let steps = self.steps.iter().enumerate();
+        steps.filter_map(|(number, step)| Some((number, step.value.as_ref()?)))
     }
 
     /// Appends one element's text; `write` appends a value.
     #[inline]
     pub(super) fn run(&self, out: &mut Vec<u8>, write: impl FnMut(&V, &mut Vec<u8>)) {
-        self.run_part(Position(0), Position(self.steps.len()), out, write);
+        self.run_from(0, out, write);
+    }
+
+    /// Appends what is left of one element's text from a step on.
+    #[inline]
+    pub(super) fn run_from(&self, step: usize, out: &mut Vec<u8>, write: impl FnMut(&V, &mut Vec<u8>)) {
+        self.run_part(step..self.steps.len(), out, write);
         out.extend_from_slice(&self.text);
     }
 
-    /// Appends the part of one element's text between two positions.
+    /// Appends the part of one element's text that some steps make.
     #[inline]
-    pub(super) fn run_part(
-        &self,
-        from: Position,
-        to: Position,
-        out: &mut Vec<u8>,
-        mut write: impl FnMut(&V, &mut Vec<u8>),
-    ) {
-        for step in &self.steps[from.0..to.0] {
+    pub(super) fn run_part(&self, steps: Range<usize>, out: &mut Vec<u8>, mut write: impl FnMut(&V, &mut Vec<u8>)) {
+        for step in &self.steps[steps] {
             let end = out.len() + step.len;
             out.extend_from_slice(&step.block);
             out.truncate(end);
@@ -133,25 +124,22 @@ mod tests {
     }
 
     #[test]
-    fn parts_begin_and_end_in_the_middle_of_a_text() {
+    fn parts_are_those_of_the_whole() {
         let mut plan = Plan::new();
-        plan.text("{\"a\":");
-        let from = plan.position();
-        plan.text("{");
-        plan.value("1");
-        plan.text("}");
-        let to = plan.position();
-        plan.text("}");
-        let part = |plan: &Plan<&'static str>, from, to| {
-            let mut out = Vec::new();
-            plan.run_part(from, to, &mut out, write);
-            String::from_utf8(out).unwrap()
-        };
-        assert_eq!(plan.values(from, to).collect::<Vec<_>>(), [&"1"]);
-        assert_eq!(part(&plan, Position::default(), from), "{\"a\":");
-        assert_eq!(part(&plan, from, to), "{1}");
-        let end = plan.position();
-        assert_eq!(part(&plan, to, end), "}");
-        assert_eq!(part(&plan, Position::default(), end), "{\"a\":{1}}");
+        for value in ["1", "2", "3"] {
+            plan.text("some text that does not fit into one block: ");
+            plan.value(value);
+        }
+        plan.text("end");
+        let steps: Vec<(usize, &&str)> = plan.values().collect();
+        assert_eq!(steps, [(1, &"1"), (3, &"2"), (5, &"3")]);
+        let mut whole = Vec::new();
+        plan.run(&mut whole, write);
+        for cut in 0..=6 {
+            let mut parts = Vec::new();
+            plan.run_part(0..cut, &mut parts, write);
+            plan.run_from(cut, &mut parts, write);
+            assert_eq!(parts, whole);
+        }
     }
 }

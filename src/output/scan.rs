@@ -3,7 +3,13 @@
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 /// Bytes of a block.
-const BLOCK: usize = 16;
+pub(super) const BLOCK: usize = 16;
+
+/// How many of the first `wanted` bytes of `block`, 16 at most, come before one that is not printable ASCII other than `"` and `\`.
+#[inline]
+pub(super) fn plain_in_block(block: &[u8; BLOCK], wanted: usize) -> usize {
+    (special_of_block(block) | u32::MAX << wanted).trailing_zeros() as usize
+}
 
 /// Length of the prefix of `bytes` that is printable ASCII other than `"` and `\`.
 #[inline]

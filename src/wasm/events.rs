@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmer::{AsStoreMut, FunctionEnv, RuntimeError, Store};
 
-use super::handles::Object;
+use super::handles::Lent;
 use super::host::{Answer, Host, Inside};
 use super::limits::NESTED_EMISSIONS;
 use super::lines::Packet;
@@ -63,6 +63,9 @@ impl SharedPipeline for Entrance {
         };
         let result = pipeline.emit_with(element, &mut inside);
         let queued = end(&mut inside, self.source, pipeline);
+        if queued.is_empty() {
+            return result;
+        }
         result.and(emit_queued(&mut inside, self.source, queued))
     }
 
@@ -100,11 +103,13 @@ impl SharedPipeline for Entrance {
     }
 }
 
-fn begin(inside: &mut Inside<'_>, source: usize) -> Option<Pipeline> {
+#[inline]
+fn begin(inside: &mut Inside<'_>, source: usize) -> Option<Box<Pipeline>> {
     inside.host().lines.get_mut(source).ok()?.begin()
 }
 
-fn end(inside: &mut Inside<'_>, source: usize, pipeline: Pipeline) -> Vec<Packet> {
+#[inline]
+fn end(inside: &mut Inside<'_>, source: usize, pipeline: Box<Pipeline>) -> Vec<Packet> {
     match inside.host().lines.get_mut(source) {
         Ok(line) => line.end(pipeline),
         Err(_) => Vec::new(),
@@ -166,53 +171,47 @@ pub(super) fn flush(inside: &mut Inside<'_>) -> Result<()> {
 
 impl Code for Inside<'_> {
     fn single(&mut self, subscription: CodeSubscription, element: &mut Element) {
-        let object = Object::Single(subscription.source, std::mem::take(element));
-        if let Object::Single(_, back) = call_back(self, subscription, object) {
-            *element = back;
-        }
+        call_back(self, subscription, Lent::Single(element));
     }
 
     fn element(&mut self, subscription: CodeSubscription, element: &mut Element) {
-        let object = Object::Element(subscription.source, std::mem::take(element));
-        if let Object::Element(_, back) = call_back(self, subscription, object) {
-            *element = back;
-        }
+        call_back(self, subscription, Lent::Element(element));
     }
 
     fn array(&mut self, subscription: CodeSubscription, elements: &mut Vec<Element>) {
-        let object = Object::Array(subscription.source, std::mem::take(elements));
-        if let Object::Array(_, back) = call_back(self, subscription, object) {
-            *elements = back;
-        }
+        call_back(self, subscription, Lent::Array(elements));
     }
 }
 
 /// What a guest does with a packet.
 const CALLBACK: &str = "dataSourceCallback";
 
-/// Calls the guest with `object`, and gives it back as the guest left it.
-fn call_back(inside: &mut Inside<'_>, subscription: CodeSubscription, object: Object) -> Object {
+/// Calls the guest with what it is lent.
+#[inline]
+fn call_back(inside: &mut Inside<'_>, subscription: CodeSubscription, mut lent: Lent<'_>) {
     let host = inside.host();
     let (Some(callback), None) = (host.callback.clone(), &host.closed) else {
         host.failures += u64::from(host.closed.is_some());
-        return object;
+        return;
     };
     // With all handles in use, the guest is called all the same.
-    let (handle, aside) = match host.handles.lend(object) {
-        Ok(handle) => (handle, None),
-        Err(object) => (0, Some(object)),
-    };
+    let handle = host.handles.lend(subscription.source, &mut lent);
     host.enter(CALLBACK, host.limits.callback);
-    let result = callback.call(&mut inside.store, subscription.id, subscription.source_handle, handle);
+    let result = callback.call(
+        &mut inside.store,
+        subscription.id,
+        subscription.source_handle,
+        handle.unwrap_or_default(),
+    );
     let host = inside.host();
     host.leave();
-    let object = aside.or_else(|| host.handles.take_back(handle));
+    if let Some(handle) = handle {
+        host.handles.take_back(handle, &mut lent);
+    }
     match result {
         Ok(()) => host.output.forget(),
         Err(error) => failed(host, subscription.source, &error),
     }
-    // The guest cannot free what is lent to it.
-    object.unwrap_or(Object::Source(subscription.source))
 }
 
 /// Counts a call that failed, and says so the first time.

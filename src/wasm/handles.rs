@@ -72,6 +72,17 @@ impl Object {
     }
 }
 
+/// What is given to a guest for the time of a call.
+#[derive(Debug)]
+pub(super) enum Lent<'a> {
+    /// The packet of a single data source.
+    Single(&'a mut Element),
+    /// The packet of an array data source.
+    Array(&'a mut Vec<Element>),
+    /// One element of such a packet.
+    Element(&'a mut Element),
+}
+
 #[derive(Debug)]
 struct Slot {
     handle: u16,
@@ -128,24 +139,36 @@ impl Handles {
         Ok(u32::from(handle))
     }
 
-    /// Like [`insert`](Self::insert), for an object that the guest cannot free, and that the host takes back with
-    /// [`take_back`](Self::take_back): the one that was lent last first.
+    /// A number for what a guest is given, of the data source at this position, which it cannot free and which the host takes back with
+    /// [`take_back`](Self::take_back): what was lent last first. `None`, and nothing happens, when no number is left.
     #[inline]
-    pub(super) fn lend(&mut self, object: Object) -> Result<u32, Object> {
-        let Some(handle) = self.new_number() else {
-            return Err(object);
+    pub(super) fn lend(&mut self, source: usize, lent: &mut Lent<'_>) -> Option<u32> {
+        let handle = self.new_number()?;
+        let object = match lent {
+            Lent::Single(element) => Object::Single(source, std::mem::take(*element)),
+            Lent::Array(elements) => Object::Array(source, std::mem::take(*elements)),
+            Lent::Element(element) => Object::Element(source, std::mem::take(*element)),
         };
         self.lent.push(Slot { handle, object });
         self.places[usize::from(handle)] = LENT;
-        Ok(u32::from(handle))
+        Some(u32::from(handle))
     }
 
-    /// Takes back what was lent.
+    /// Puts back what was lent, as the guest left it. `false`, and nothing happens, if it is not what was lent last.
     #[inline]
-    pub(super) fn take_back(&mut self, handle: u32) -> Option<Object> {
-        let slot = self.lent.pop_if(|slot| u32::from(slot.handle) == handle)?;
+    pub(super) fn take_back(&mut self, handle: u32, to: &mut Lent<'_>) -> bool {
+        let Some(mut slot) = self.lent.pop_if(|slot| u32::from(slot.handle) == handle) else {
+            return false;
+        };
         self.places[usize::from(slot.handle)] = 0;
-        Some(slot.object)
+        match (&mut slot.object, to) {
+            (Object::Single(_, from), Lent::Single(to)) | (Object::Element(_, from), Lent::Element(to)) => {
+                std::mem::swap(from, *to);
+            }
+            (Object::Array(_, from), Lent::Array(to)) => std::mem::swap(from, *to),
+            _ => {}
+        }
+        true
     }
 
     /// A number that nothing has.
@@ -325,8 +348,10 @@ mod tests {
     #[test]
     fn what_is_lent_stays() {
         let mut handles = Handles::default();
-        let handle = handles.lend(array(1)).unwrap();
-        let inner = handles.lend(Object::Single(3, Element::default())).unwrap();
+        let (mut elements, mut element) = (vec![Element::default(); 1], Element::default());
+        let handle = handles.lend(0, &mut Lent::Array(&mut elements)).unwrap();
+        let inner = handles.lend(3, &mut Lent::Single(&mut element)).unwrap();
+        assert!(elements.is_empty(), "the guest has it");
         for lent in [handle, inner] {
             assert!(handles.is_lent(lent) && handles.remove(lent, |_| true).is_none());
             assert!(handles.get(lent).is_some() && handles.get_mut(lent).is_some());
@@ -334,11 +359,14 @@ mod tests {
         assert!(handles.data(Handles::element_handle(handle, 0).unwrap()).is_some());
         assert!(handles.data(inner).is_some_and(|(source, _)| source == 3));
         assert!(handles.data_mut(inner).is_some());
-        assert!(handles.take_back(handle).is_none(), "another one was lent later");
-        assert!(handles.take_back(inner).is_some() && handles.take_back(handle).is_some());
+        let mut array = Lent::Array(&mut elements);
+        assert!(!handles.take_back(handle, &mut array), "another one was lent later");
+        assert!(handles.take_back(inner, &mut Lent::Single(&mut element)) && handles.take_back(handle, &mut array));
+        assert_eq!(elements.len(), 1);
         assert!(handles.get(handle).is_none() && !handles.is_lent(handle));
-        handles.lend(array(1)).unwrap();
+        handles.lend(0, &mut Lent::Array(&mut elements)).unwrap();
         handles.close();
         assert!(handles.get(handle + 2).is_none());
+        assert!(handles.lend(0, &mut Lent::Single(&mut element)).is_none());
     }
 }

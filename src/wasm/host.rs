@@ -355,7 +355,7 @@ impl<T> Returned for Result<T, RuntimeError> {
 pub(super) type Caller<'a> = FunctionEnvMut<'a, Host>;
 
 /// The value to return: `refused`, with a warning, when the function did not like something.
-#[inline]
+#[inline(always)]
 pub(super) fn answer<T>(caller: &mut Caller<'_>, function: &'static str, refused: T, result: Answer<T>) -> T {
     match result {
         Ok(value) => value,

@@ -16,7 +16,7 @@ pub(super) enum Packet {
 pub(super) struct Line {
     pub(super) source: DataSource,
     /// Its subscribers; not here while a packet is with them.
-    pipeline: Option<Pipeline>,
+    pipeline: Option<Box<Pipeline>>,
     /// Subscriptions that were made meanwhile.
     pending: Vec<(i32, CodeSubscription)>,
     /// Packets that were emitted meanwhile.
@@ -29,7 +29,7 @@ impl Line {
     fn new(source: DataSource, pipeline: Pipeline) -> Self {
         Self {
             source,
-            pipeline: Some(pipeline),
+            pipeline: Some(Box::new(pipeline)),
             pending: Vec::new(),
             queued: Vec::new(),
             own: false,
@@ -37,12 +37,14 @@ impl Line {
     }
 
     /// Takes the subscribers for a packet; `None` if they have one.
-    pub(super) fn begin(&mut self) -> Option<Pipeline> {
+    #[inline]
+    pub(super) fn begin(&mut self) -> Option<Box<Pipeline>> {
         self.pipeline.take()
     }
 
     /// Puts the subscribers back. The packets that were emitted meanwhile are the caller's to emit.
-    pub(super) fn end(&mut self, mut pipeline: Pipeline) -> Vec<Packet> {
+    #[inline]
+    pub(super) fn end(&mut self, mut pipeline: Box<Pipeline>) -> Vec<Packet> {
         for (priority, subscription) in self.pending.drain(..) {
             pipeline.subscribe_code(priority, subscription);
         }
@@ -67,7 +69,7 @@ impl Line {
     }
 
     pub(super) fn pipeline(&mut self) -> Option<&mut Pipeline> {
-        self.pipeline.as_mut()
+        self.pipeline.as_deref_mut()
     }
 }
 
@@ -91,7 +93,7 @@ impl Lines {
     /// Puts everything back where it was; new data sources become new streams.
     pub(super) fn give_back(&mut self, streams: &mut Vec<Stream>) {
         for (position, line) in self.0.drain(..).enumerate() {
-            let pipeline = line.pipeline.unwrap_or_default();
+            let pipeline = line.pipeline.map_or_else(Pipeline::default, |pipeline| *pipeline);
             match streams.get_mut(position) {
                 Some(stream) => {
                     stream.source = line.source;
@@ -116,6 +118,7 @@ impl Lines {
         self.0.get(position).ok_or("the data source is not there now".into())
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, position: usize) -> Answer<&mut Line> {
         self.0
             .get_mut(position)

@@ -24,9 +24,9 @@ const INTERVAL: Duration = Duration::from_millis(50);
 struct State {
     /// Counts entries and exits: odd while the guest runs.
     turns: AtomicU64,
-    /// Counts calls of host functions.
-    calls: AtomicU64,
-    /// The turn that has taken too long.
+    /// Whether a host function was called since the thread looked last.
+    called: AtomicBool,
+    /// The turn that has taken too long; 0 before there was one.
     expired: AtomicU64,
     /// The thread that runs it.
     thread: AtomicI32,
@@ -50,8 +50,8 @@ impl Turnstile {
     pub(super) fn enter(&self, limit: Duration) {
         thread_local!(static THREAD: i32 = nix::unistd::gettid().as_raw());
         self.0.thread.store(THREAD.with(|id| *id), Ordering::Relaxed);
-        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        self.0.limit_ns.store(limit, Ordering::Relaxed);
+        // Enough for centuries.
+        self.0.limit_ns.store(limit.as_nanos() as u64, Ordering::Relaxed);
         self.turn();
     }
 
@@ -68,11 +68,10 @@ impl Turnstile {
     #[inline]
     pub(super) fn called(&self) -> std::result::Result<(), RuntimeError> {
         let state = &*self.0;
-        let calls = state.calls.load(Ordering::Relaxed);
-        state.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
-        match state.expired.load(Ordering::Relaxed) == state.turns.load(Ordering::Relaxed) {
-            false => Ok(()),
-            true => Err(time_is_up()),
+        state.called.store(true, Ordering::Relaxed);
+        match state.expired.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            expired => state.check(expired),
         }
     }
 
@@ -83,9 +82,15 @@ impl Turnstile {
     }
 }
 
-#[cold]
-fn time_is_up() -> RuntimeError {
-    RuntimeError::user(Box::new(TimeUp))
+impl State {
+    /// Whether this turn is one that may go on, when there is one that may not.
+    #[cold]
+    fn check(&self, expired: u64) -> std::result::Result<(), RuntimeError> {
+        match expired == self.turns.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(RuntimeError::user(Box::new(TimeUp))),
+        }
+    }
 }
 
 impl Watchdog {
@@ -120,15 +125,13 @@ impl Drop for Watchdog {
 fn watch(state: &State, interrupter: &Interrupter) {
     // The turn that was under way when last looked at, and the thread's time then.
     let mut seen = (0, 0);
-    let mut last_calls = 0;
     while !state.over.load(Ordering::Acquire) {
         std::thread::park_timeout(INTERVAL);
         let turn = state.turns.load(Ordering::Acquire);
         if turn.is_multiple_of(2) {
             continue;
         }
-        let calls = state.calls.load(Ordering::Relaxed);
-        let only_computes = std::mem::replace(&mut last_calls, calls) == calls;
+        let only_computes = !state.called.swap(false, Ordering::Relaxed);
         let Some(now) = thread_time(state.thread.load(Ordering::Relaxed)) else {
             continue;
         };

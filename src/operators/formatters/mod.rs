@@ -350,8 +350,29 @@ struct Job {
     work: Work,
     /// For texts that are made from several fields of the element that they are written to.
     scratch: Vec<u8>,
-    /// The number that was formatted last and its text: most events have the flags, modes and results of those before.
-    last: Option<(u64, Vec<u8>)>,
+    kept: KeptTexts,
+}
+
+/// The texts of some numbers: most events have the flags, modes and results of a few before them.
+#[derive(Default)]
+struct KeptTexts([Option<(u64, Vec<u8>)>; Self::PLACES]);
+
+impl KeptTexts {
+    const PLACES: usize = 8;
+
+    /// The text of the number `bits`, which `append` makes if it is not there.
+    #[inline]
+    fn of(&mut self, bits: u64, append: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
+        // Flags differ in a bit anywhere; the product's highest bits depend on all of them.
+        let place = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - Self::PLACES.ilog2());
+        let (number, text) = self.0[place as usize].get_or_insert_with(|| (!bits, Vec::new()));
+        if *number != bits {
+            *number = bits;
+            text.clear();
+            append(text);
+        }
+        text
+    }
 }
 
 enum Work {
@@ -401,7 +422,7 @@ impl Job {
             input: step.input,
             text: step.text,
             scratch: Vec::new(),
-            last: None,
+            kept: KeptTexts::default(),
             work: match step.form {
                 Form::Signal => Work::Number(NumberText::Signal),
                 Form::Errno => Work::Number(NumberText::Errno),
@@ -427,12 +448,7 @@ impl Job {
         let text = &self.text;
         match &mut self.work {
             Work::Number(number) => {
-                let (last, kept) = self.last.get_or_insert_with(|| (!bits, Vec::new()));
-                if *last != bits {
-                    *last = bits;
-                    kept.clear();
-                    number.append(bits, kept);
-                }
+                let kept = self.kept.of(bits, |out| number.append(bits, out));
                 if !kept.is_empty() {
                     text.write(element, |out| out.extend_from_slice(kept));
                 }

@@ -45,6 +45,7 @@ fn same_source(field: &FieldOf, data: usize) -> Answer<()> {
 }
 
 /// `fieldGetScalar`: a value in 64 bits. That it failed is written to `error`, if there is room for it.
+#[inline(always)]
 pub(in crate::wasm) fn get_scalar(
     mut caller: Caller<'_>,
     handle: u32,
@@ -121,16 +122,17 @@ pub(in crate::wasm) fn get_buffer(mut caller: Caller<'_>, handle: u32, data: u32
 }
 
 /// `fieldSet`: sets a value.
+#[inline(always)]
 pub(in crate::wasm) fn set(mut caller: Caller<'_>, handle: u32, data: u32, kind: u32, value: u64) -> u32 {
-    let result = match (caller.data_mut().handles.field_of_packet(handle, data), scalar_of(kind)) {
-        (Some((field, element)), Some(scalar)) if field.writable => {
-            field.accessor.set_raw_scalar(element, scalar, value).ok()
+    let stored = match caller.data_mut().handles.field_of_packet(handle, data) {
+        Some((field, element)) if field.writable && field.accessor.kind().to_wire() == kind => {
+            field.accessor.store(element, value)
         }
-        _ => None,
+        _ => false,
     };
-    match result {
-        Some(()) => 0,
-        None => set_any(caller, handle, data, kind, value),
+    match stored {
+        true => 0,
+        false => set_any(caller, handle, data, kind, value),
     }
 }
 

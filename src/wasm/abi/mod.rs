@@ -1,6 +1,8 @@
 //! The functions of module `ig`, a file per family.
 //!
 //! None of them trusts an argument or traps because of one: each says once what it did not like, and returns its error value.
+//!
+//! What guests call for every event is inlined by force: each function has two callers, of which one is hot.
 
 mod arrays;
 mod fields;

@@ -188,6 +188,7 @@ pub(in crate::wasm) fn unreference(mut caller: Caller<'_>, source: u32) -> u32 {
 }
 
 /// `dataSourceIsReferenced`: 1, 0, or 2 for what is no data source.
+#[inline(always)]
 pub(in crate::wasm) fn is_referenced(mut caller: Caller<'_>, source: u32) -> u32 {
     let host = caller.data_mut();
     let result = host
