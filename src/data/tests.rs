@@ -485,21 +485,34 @@ fn footprints_of_long_parts() {
 #[test]
 fn values_move_from_one_element_to_another() {
     let mut ds = source();
-    let ids = [("n", Scalar::Uint32), ("a", Scalar::String), ("b", Scalar::String)]
-        .map(|(name, kind)| ds.add_field(NewField::new(name, kind)).unwrap());
-    let [n, a, b] = ids.map(|id| ds.accessor(id));
+    let mut of = |name: &str, scalar| {
+        let id = ds.add_field(NewField::new(name, scalar)).unwrap();
+        ds.accessor(id)
+    };
+    let [n, small, left_out, large] = [
+        ("n", Scalar::Uint32),
+        ("small", Scalar::Uint8),
+        ("left_out", Scalar::Uint16),
+        ("large", Scalar::Uint64),
+    ]
+    .map(|(name, scalar)| of(name, scalar));
+    let [a, b] = ["a", "b"].map(|name| of(name, Scalar::String));
     let mut from = Element::new(ds.layout());
-    n.set_bits(&mut from, 7);
+    for (number, accessor) in [n, small, left_out, large].iter().enumerate() {
+        accessor.set_bits(&mut from, number as u64 + 7);
+    }
     a.set(&mut from, b"hello").unwrap();
     b.set(&mut from, b"world").unwrap();
-    let values = Values::take([&n, &b], &from);
+    let values = Values::take([&n, &small, &large, &b], &from);
     let mut to = Element::new(ds.layout());
     a.set(&mut to, b"kept").unwrap();
+    left_out.set_bits(&mut to, 1);
     values.put(&mut to);
     assert_eq!(
-        (n.bits(&to), a.text(&to), b.text(&to)),
-        (7, &b"kept"[..], &b"world"[..])
+        [n, small, left_out, large].map(|accessor| accessor.bits(&to)),
+        [7, 8, 1, 10]
     );
+    assert_eq!((a.text(&to), b.text(&to)), (&b"kept"[..], &b"world"[..]));
 }
 
 #[test]

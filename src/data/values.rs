@@ -7,7 +7,8 @@ use super::field::Place;
 /// See the module documentation. Only for elements of the data source that the accessors are of.
 #[derive(Clone, Debug, Default)]
 pub struct Values {
-    fixed: Vec<(u32, Box<[u8]>)>,
+    /// Those of fixed size, neighbours together.
+    fixed: Vec<(u32, Vec<u8>)>,
     bytes: Vec<u8>,
     /// Where in `bytes` the values of slots are, for runs of them from a first one on.
     spans: Vec<(u32, Vec<Span>)>,
@@ -19,7 +20,13 @@ impl Values {
         let mut values = Self::default();
         for accessor in accessors {
             match accessor.place {
-                Place::Fixed { offset, len } => values.fixed.push((offset, element.fixed(offset, len).into())),
+                Place::Fixed { offset, len } => {
+                    let bytes = element.fixed(offset, len);
+                    match values.fixed.last_mut() {
+                        Some((start, run)) if *start + run.len() as u32 == offset => run.extend_from_slice(bytes),
+                        _ => values.fixed.push((offset, bytes.to_vec())),
+                    }
+                }
                 Place::Slot(slot) => {
                     let bytes = element.slot(slot);
                     let span = Span {

@@ -108,7 +108,7 @@ fn begin(inside: &mut Inside<'_>, source: usize) -> Option<Box<Pipeline>> {
     inside.host().lines.get_mut(source).ok()?.begin()
 }
 
-#[inline]
+#[inline(always)]
 fn end(inside: &mut Inside<'_>, source: usize, pipeline: Box<Pipeline>) -> Vec<Packet> {
     match inside.host().lines.get_mut(source) {
         Ok(line) => line.end(pipeline),

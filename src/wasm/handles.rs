@@ -92,13 +92,83 @@ struct Slot {
 /// The place of what is lent.
 const LENT: u16 = u16::MAX;
 
+/// What a guest has for the time of a callback, with the numbers: of several callbacks within each other, the innermost one's last.
+/// The places for it are used again and again.
+#[derive(Debug, Default)]
+struct LentSlots {
+    slots: Vec<Slot>,
+    used: usize,
+}
+
+impl LentSlots {
+    #[inline]
+    fn in_use(&self) -> &[Slot] {
+        &self.slots[..self.used]
+    }
+
+    #[inline]
+    fn in_use_mut(&mut self) -> &mut [Slot] {
+        &mut self.slots[..self.used]
+    }
+
+    #[inline]
+    fn add(&mut self, handle: u16, source: usize, lent: &mut Lent<'_>) {
+        match (self.slots.get_mut(self.used), lent) {
+            // Nearly all are of the kind that was there before: what is left in the place is nothing.
+            (
+                Some(Slot {
+                    handle: number,
+                    object: Object::Single(of, place),
+                }),
+                Lent::Single(element),
+            ) => {
+                (*number, *of) = (handle, source);
+                std::mem::swap(place, *element);
+            }
+            (_, lent) => {
+                let object = match lent {
+                    Lent::Single(element) => Object::Single(source, std::mem::take(*element)),
+                    Lent::Array(elements) => Object::Array(source, std::mem::take(*elements)),
+                    Lent::Element(element) => Object::Element(source, std::mem::take(*element)),
+                };
+                self.slots.truncate(self.used);
+                self.slots.push(Slot { handle, object });
+            }
+        }
+        self.used += 1;
+    }
+
+    #[inline]
+    fn take_last(&mut self, handle: u32, to: &mut Lent<'_>) -> bool {
+        let Some(slot) = self
+            .in_use_mut()
+            .last_mut()
+            .filter(|slot| u32::from(slot.handle) == handle)
+        else {
+            return false;
+        };
+        match (&mut slot.object, to) {
+            (Object::Single(_, from), Lent::Single(to)) | (Object::Element(_, from), Lent::Element(to)) => {
+                std::mem::swap(from, *to);
+            }
+            (Object::Array(_, from), Lent::Array(to)) => std::mem::swap(from, *to),
+            _ => {}
+        }
+        self.used -= 1;
+        true
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
 /// All handles of one guest.
 #[derive(Debug)]
 pub(super) struct Handles {
     /// For each number one more than its slot, or [`LENT`]; 0 where there is none.
     places: Vec<u16>,
-    /// What the guest has for the time of a callback, with the numbers: of several callbacks within each other, the innermost one's last.
-    lent: Vec<Slot>,
+    lent: LentSlots,
     slots: Vec<Option<Slot>>,
     free: Vec<u16>,
     last: u16,
@@ -109,7 +179,7 @@ impl Default for Handles {
     fn default() -> Self {
         Self {
             places: vec![0; usize::from(LAST) + 1],
-            lent: Vec::new(),
+            lent: LentSlots::default(),
             slots: Vec::new(),
             free: Vec::new(),
             last: 0,
@@ -144,12 +214,7 @@ impl Handles {
     #[inline]
     pub(super) fn lend(&mut self, source: usize, lent: &mut Lent<'_>) -> Option<u32> {
         let handle = self.new_number()?;
-        let object = match lent {
-            Lent::Single(element) => Object::Single(source, std::mem::take(*element)),
-            Lent::Array(elements) => Object::Array(source, std::mem::take(*elements)),
-            Lent::Element(element) => Object::Element(source, std::mem::take(*element)),
-        };
-        self.lent.push(Slot { handle, object });
+        self.lent.add(handle, source, lent);
         self.places[usize::from(handle)] = LENT;
         Some(u32::from(handle))
     }
@@ -157,24 +222,17 @@ impl Handles {
     /// Puts back what was lent, as the guest left it. `false`, and nothing happens, if it is not what was lent last.
     #[inline]
     pub(super) fn take_back(&mut self, handle: u32, to: &mut Lent<'_>) -> bool {
-        let Some(mut slot) = self.lent.pop_if(|slot| u32::from(slot.handle) == handle) else {
-            return false;
-        };
-        self.places[usize::from(slot.handle)] = 0;
-        match (&mut slot.object, to) {
-            (Object::Single(_, from), Lent::Single(to)) | (Object::Element(_, from), Lent::Element(to)) => {
-                std::mem::swap(from, *to);
-            }
-            (Object::Array(_, from), Lent::Array(to)) => std::mem::swap(from, *to),
-            _ => {}
+        let is_last = self.lent.take_last(handle, to);
+        if is_last {
+            self.places[handle as usize] = 0;
         }
-        true
+        is_last
     }
 
     /// A number that nothing has.
     #[inline]
     fn new_number(&mut self) -> Option<u16> {
-        if self.closed || self.slots.len() - self.free.len() + self.lent.len() >= HANDLES {
+        if self.closed || self.slots.len() - self.free.len() + self.lent.used >= HANDLES {
             return None;
         }
         // There are more numbers than objects.
@@ -191,7 +249,7 @@ impl Handles {
     pub(super) fn get(&self, handle: u32) -> Option<&Object> {
         match *self.places.get(handle as usize)? {
             0 => None,
-            LENT => self.lent.iter().rfind(|slot| u32::from(slot.handle) == handle),
+            LENT => self.lent.in_use().iter().rfind(|slot| u32::from(slot.handle) == handle),
             place => self.slots.get(usize::from(place) - 1)?.as_ref(),
         }
         .map(|slot| &slot.object)
@@ -202,7 +260,11 @@ impl Handles {
     pub(super) fn get_mut(&mut self, handle: u32) -> Option<&mut Object> {
         match *self.places.get(handle as usize)? {
             0 => None,
-            LENT => self.lent.iter_mut().rfind(|slot| u32::from(slot.handle) == handle),
+            LENT => self
+                .lent
+                .in_use_mut()
+                .iter_mut()
+                .rfind(|slot| u32::from(slot.handle) == handle),
             place => self.slots.get_mut(usize::from(place) - 1)?.as_mut(),
         }
         .map(|slot| &mut slot.object)
@@ -246,7 +308,7 @@ impl Handles {
         let Object::Field(field) = &self.slots.get(usize::from(place))?.as_ref()?.object else {
             return None;
         };
-        let lent = self.lent.last_mut()?;
+        let lent = self.lent.in_use_mut().last_mut()?;
         match &mut lent.object {
             Object::Single(source, element) if u32::from(lent.handle) == packet && *source == field.source => {
                 Some((field, element))
@@ -362,6 +424,17 @@ mod tests {
         let mut array = Lent::Array(&mut elements);
         assert!(!handles.take_back(handle, &mut array), "another one was lent later");
         assert!(handles.take_back(inner, &mut Lent::Single(&mut element)) && handles.take_back(handle, &mut array));
+        assert_eq!(elements.len(), 1);
+        // The places are used again, by whatever comes.
+        let again = handles.lend(4, &mut Lent::Single(&mut element)).unwrap();
+        assert!(handles.data(again).is_some_and(|(source, _)| source == 4) && handles.data(inner).is_none());
+        assert!(handles.take_back(again, &mut Lent::Single(&mut element)));
+        let again = handles.lend(5, &mut Lent::Single(&mut element)).unwrap();
+        let within = handles.lend(6, &mut Lent::Array(&mut elements)).unwrap();
+        assert!(handles.data(again).is_some_and(|(source, _)| source == 5));
+        assert!(matches!(handles.get(within), Some(Object::Array(6, elements)) if elements.len() == 1));
+        assert!(handles.take_back(within, &mut Lent::Array(&mut elements)));
+        assert!(handles.take_back(again, &mut Lent::Single(&mut element)));
         assert_eq!(elements.len(), 1);
         assert!(handles.get(handle).is_none() && !handles.is_lent(handle));
         handles.lend(0, &mut Lent::Array(&mut elements)).unwrap();
