@@ -505,7 +505,7 @@ impl Shared {
 }
 
 /// A panic of another thread leaves the table usable: each change is small, and the worst is a container less.
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

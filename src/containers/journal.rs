@@ -273,6 +273,24 @@ fn same(a: Option<&Decision>, b: Option<&Decision>) -> bool {
     }
 }
 
+#[cfg(test)]
+impl Change {
+    /// What this life of a mount namespace, the current one, is.
+    pub(crate) fn of_life(life: u64, mntns: u64, is: Known) -> Self {
+        Self {
+            lives: vec![Life {
+                life,
+                mntns,
+                created_at: 0,
+                current: true,
+                retired: false,
+                is,
+            }],
+            ..Self::default()
+        }
+    }
+}
+
 /// Changes that nobody has taken yet. They stay few, however long that takes: what is out of date is left out.
 #[derive(Debug, Default)]
 pub(super) struct News {

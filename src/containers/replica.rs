@@ -5,9 +5,9 @@
 //! only, and writes down what it takes over: so changes and events stand in the recording in the order in which they counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use super::Collection;
+use super::collection::{Collection, lock};
 use super::journal::{Change, JournalFn, News};
 use crate::data::Knowledge;
 
@@ -55,11 +55,6 @@ impl Replica {
         &self.copy
     }
 
-    /// The collection that it is a replica of.
-    pub fn original(&self) -> &Arc<Collection> {
-        &self.original
-    }
-
     /// Calls `write` with every change before it is taken over.
     pub fn write_to(&self, write: impl FnMut(Change) + Send + 'static) {
         *lock(&self.write) = Some(Box::new(write));
@@ -95,29 +90,11 @@ impl Knowledge for Replica {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::containers::journal::{Known, Life};
+    use crate::containers::journal::Known;
     use crate::containers::{HostNamespaces, Lookup};
-
-    fn life(life: u64, mntns: u64, is: Known) -> Change {
-        Change {
-            lives: vec![Life {
-                life,
-                mntns,
-                created_at: 0,
-                current: true,
-                retired: false,
-                is,
-            }],
-            ..Change::default()
-        }
-    }
 
     fn is_undecided(collection: &Collection, mntns: u64) -> bool {
         matches!(collection.lookup(mntns, 0), Lookup::Undecided(_))
@@ -130,7 +107,7 @@ mod tests {
     #[test]
     fn what_is_known_changes_when_it_is_held_and_is_written_down_before() {
         let original = Collection::replayed(HostNamespaces { mnt: 1, net: 2 });
-        original.replay(life(1, 10, Known::Undecided));
+        original.replay(Change::of_life(1, 10, Known::Undecided));
         let replica = Replica::of(&original);
         let written = Arc::new(Mutex::new(Vec::new()));
         replica.write_to({
@@ -143,7 +120,7 @@ mod tests {
         assert!(!is_undecided(replica.copy(), 10), "nobody has asked yet");
         let held = replica.hold();
         assert!(is_undecided(replica.copy(), 10));
-        original.replay(life(1, 10, Known::Foreign));
+        original.replay(Change::of_life(1, 10, Known::Foreign));
         assert!(
             is_foreign(&original, 10) && is_undecided(replica.copy(), 10),
             "it is held"
@@ -169,7 +146,7 @@ mod tests {
         let original = Collection::replayed(HostNamespaces::default());
         let replica = Replica::of(&original);
         let reader = replica.hold();
-        original.replay(life(1, 10, Known::Foreign));
+        original.replay(Change::of_life(1, 10, Known::Foreign));
         std::thread::scope(|scope| {
             let other = scope.spawn(|| drop(replica.hold()));
             // It may have come as far as it can by then.

@@ -163,8 +163,9 @@ impl Element {
 
     #[inline]
     fn fixed_range(&self, offset: u32, len: u32) -> Option<std::ops::Range<usize>> {
-        let end = offset.checked_add(len).filter(|end| *end <= self.fixed)?;
-        Some(offset as usize..end as usize)
+        let start = offset as usize;
+        let end = start.checked_add(len as usize)?;
+        (end <= self.fixed as usize).then_some(start..end)
     }
 
     /// The value of a slot, if this element has it.
@@ -209,11 +210,7 @@ impl Element {
     /// `N` bytes of the fixed part, if this element has them.
     #[inline]
     pub(super) fn at<const N: usize>(&self, offset: u32) -> Option<&[u8; N]> {
-        let start = offset as usize;
-        match start + N <= self.fixed as usize {
-            true => self.bytes.get(start..)?.first_chunk(),
-            false => None,
-        }
+        self.get_fixed(offset, N as u32)?.first_chunk()
     }
 
     /// The element by words. What does not fill one at its end is left out, but never anything of the fixed part.
@@ -231,10 +228,7 @@ impl Element {
     /// See [`at`](Self::at).
     #[inline]
     pub(super) fn at_mut<const N: usize>(&mut self, offset: u32) -> Option<&mut [u8; N]> {
-        if offset as usize + N > self.fixed as usize {
-            return None;
-        }
-        self.fixed_mut(offset, N as u32).first_chunk_mut()
+        self.get_fixed_mut(offset, N as u32)?.first_chunk_mut()
     }
 
     /// The bytes between two places that spans said.

@@ -8,6 +8,11 @@ fn source() -> DataSource {
     DataSource::new("test", SourceType::Single, None)
 }
 
+fn add(ds: &mut DataSource, name: &str, kind: Scalar) -> Accessor {
+    let id = ds.add_field(NewField::new(name, kind)).unwrap();
+    ds.accessor(id)
+}
+
 #[test]
 fn d1_refuses_an_unknown_type() {
     assert_eq!(
@@ -255,11 +260,8 @@ fn bitfields_are_cut_out_of_the_bytes_they_share() {
 #[test]
 fn numbers_are_stored_as_they_are_loaded() {
     let mut ds = source();
-    let mut of = |name: &str, scalar| {
-        let id = ds.add_field(NewField::new(name, scalar)).unwrap();
-        ds.accessor(id)
-    };
-    let (four, eight, signed) = (of("a", Scalar::Uint32), of("b", Scalar::Int64), of("c", Scalar::Int32));
+    let [four, eight, signed] = [("a", Scalar::Uint32), ("b", Scalar::Int64), ("c", Scalar::Int32)]
+        .map(|(name, kind)| add(&mut ds, name, kind));
     let mut element = Element::new(ds.layout());
     assert!(four.store(&mut element, u64::MAX) && eight.store(&mut element, u64::MAX - 1));
     assert_eq!(four.load(&element), Some(u64::from(u32::MAX)), "the low bytes");
@@ -417,9 +419,8 @@ fn fingerprints_are_others_when_values_are() {
     let mut ds = source();
     let fields = ["a", "b"].map(|name| StaticField::new(name, Scalar::Uint64, if name == "a" { 0 } else { 8 }, 8));
     ds.add_static_fields(16, &fields).unwrap();
-    let added = ds.add_field(NewField::new("added", Scalar::Uint32)).unwrap();
-    let texts = ["name", "pod"].map(|name| ds.add_field(NewField::new(name, Scalar::String)).unwrap());
-    let (added, texts) = (ds.accessor(added), texts.map(|id| ds.accessor(id)));
+    let added = add(&mut ds, "added", Scalar::Uint32);
+    let texts = ["name", "pod"].map(|name| add(&mut ds, name, Scalar::String));
     let [a, b] = ["a", "b"].map(|name| ds.field(name).unwrap().any());
     let different = |fingerprint: &Fingerprint, changes: &[&dyn Fn(&mut Element)]| {
         let numbers = changes.iter().map(|change| {
@@ -485,18 +486,14 @@ fn footprints_of_long_parts() {
 #[test]
 fn values_move_from_one_element_to_another() {
     let mut ds = source();
-    let mut of = |name: &str, scalar| {
-        let id = ds.add_field(NewField::new(name, scalar)).unwrap();
-        ds.accessor(id)
-    };
     let [n, small, left_out, large] = [
         ("n", Scalar::Uint32),
         ("small", Scalar::Uint8),
         ("left_out", Scalar::Uint16),
         ("large", Scalar::Uint64),
     ]
-    .map(|(name, scalar)| of(name, scalar));
-    let [a, b] = ["a", "b"].map(|name| of(name, Scalar::String));
+    .map(|(name, kind)| add(&mut ds, name, kind));
+    let [a, b] = ["a", "b"].map(|name| add(&mut ds, name, Scalar::String));
     let mut from = Element::new(ds.layout());
     for (number, accessor) in [n, small, left_out, large].iter().enumerate() {
         accessor.set_bits(&mut from, number as u64 + 7);

@@ -565,24 +565,14 @@ impl Instance for UidGidResolver {
 
 #[inline]
 fn write_name(resolver: &mut Resolver, id: &Accessor, name: &Accessor, now: i64, element: &mut Element) -> Result<()> {
-    let number = match id.kind().fixed_size() {
-        Some(4) => id.bits(element) as u32,
-        _ => of_any_length(id.bytes(element))?,
-    };
-    name.write(element, |out| resolver.append(number, now, out));
-    Ok(())
-}
-
-/// The id in a field whose kind does not say how long it is.
-#[inline(never)]
-fn of_any_length(bytes: &[u8]) -> Result<u32> {
-    match <[u8; 4]>::try_from(bytes) {
-        Ok(bytes) => Ok(u32::from_ne_bytes(bytes)),
-        Err(_) => Err(Error::invalid(format!(
+    let Ok(bytes) = <[u8; 4]>::try_from(id.bytes(element)) else {
+        return Err(Error::invalid(format!(
             "invalid field length, expected 4, got {}",
-            bytes.len()
-        ))),
-    }
+            id.bytes(element).len()
+        )));
+    };
+    name.write(element, |out| resolver.append(u32::from_ne_bytes(bytes), now, out));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -317,17 +317,11 @@ pub(super) fn append_item(scalar: Scalar, item: &[u8], out: &mut Vec<u8>) {
 #[inline]
 pub(super) fn append_string(bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
     out.push(b'"');
-    append_characters(bytes, until_nul, out);
+    append_front(bytes, bytes.len(), until_nul, out);
     out.push(b'"');
 }
 
-/// Appends what stands between the quotes of a JSON string.
-#[inline]
-fn append_characters(bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
-    append_front(bytes, bytes.len(), until_nul, out);
-}
-
-/// The same for the first `len` of some bytes. Nearly all texts are plain and short, so that one block is all there is to do, if
+/// Appends what stands between the quotes of a JSON string of the first `len` of some bytes. Nearly all texts are plain and short, so that one block is all there is to do, if
 /// there are enough bytes for it.
 #[inline]
 fn append_front(bytes: &[u8], len: usize, until_nul: bool, out: &mut Vec<u8>) {

@@ -131,16 +131,16 @@ mod tests {
     use super::*;
     use crate::data::{DataSource, NewField, Scalar, SourceType};
 
+    fn add(source: &mut DataSource, name: &str, kind: Scalar) -> Accessor {
+        let id = source.add_field(NewField::new(name, kind)).unwrap();
+        source.accessor(id)
+    }
+
     /// What is worth keeping after elements in which each value changes every so often; 0 means never.
     fn stretches(every: &[u32]) -> Vec<(usize, usize)> {
         let mut source = DataSource::new("test", SourceType::Single, None);
         let accessors: Vec<Accessor> = (0..every.len())
-            .map(|index| {
-                let id = source
-                    .add_field(NewField::new(format!("f{index}"), Scalar::Uint32))
-                    .unwrap();
-                source.accessor(id)
-            })
+            .map(|index| add(&mut source, &format!("f{index}"), Scalar::Uint32))
             .collect();
         // With a step of text only before each.
         let steps = accessors
@@ -177,11 +177,7 @@ mod tests {
     #[test]
     fn values_that_come_back_are_kept() {
         let mut source = DataSource::new("test", SourceType::Single, None);
-        let mut value = |name: &str| {
-            let id = source.add_field(NewField::new(name, Scalar::String)).unwrap();
-            source.accessor(id)
-        };
-        let accessors = ["a", "b", "c", "d"].map(&mut value);
+        let accessors = ["a", "b", "c", "d"].map(|name| add(&mut source, name, Scalar::String));
         let mut watch = Watch::new(accessors.into_iter().enumerate());
         for number in 1..=WATCHED {
             let mut element = Element::new(source.layout());
@@ -198,11 +194,7 @@ mod tests {
     #[test]
     fn it_is_looked_again_after_a_while() {
         let mut source = DataSource::new("test", SourceType::Single, None);
-        let mut value = |name: &str| {
-            let id = source.add_field(NewField::new(name, Scalar::Uint32)).unwrap();
-            source.accessor(id)
-        };
-        let accessors = ["a", "b", "c"].map(&mut value);
+        let accessors = ["a", "b", "c"].map(|name| add(&mut source, name, Scalar::Uint32));
         let mut watch = Watch::new(accessors.into_iter().enumerate());
         let mut element = Element::new(source.layout());
         let mut said = Vec::new();

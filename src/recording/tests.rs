@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::format::{self, BLOCK_HEADER, BlockHeader, BlockType, FILE_HEADER};
 use super::head::{FieldHead, NamesHead};
 use super::*;
-use crate::containers::journal::{Change, Known, Life, RecordedContainer};
+use crate::containers::journal::{Change, Known, RecordedContainer};
 use crate::data::{Kind, LossPlace, Losses, Scalar};
 use crate::gadget::{Gadget, Report};
 use crate::operators::uidgid::NameTables;
@@ -91,17 +91,7 @@ fn life(life: u64, mntns: u64, name: Option<&str>) -> Change {
             ..RecordedContainer::default()
         })
     });
-    Change {
-        lives: vec![Life {
-            life,
-            mntns,
-            created_at: 0,
-            current: true,
-            retired: false,
-            is: container.map_or(Known::Undecided, Known::Container),
-        }],
-        ..Change::default()
-    }
+    Change::of_life(life, mntns, container.map_or(Known::Undecided, Known::Container))
 }
 
 /// The bytes of a recording that `what` makes.

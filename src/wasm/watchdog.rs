@@ -50,8 +50,8 @@ impl Turnstile {
     pub(super) fn enter(&self, limit: Duration) {
         thread_local!(static THREAD: i32 = nix::unistd::gettid().as_raw());
         self.0.thread.store(THREAD.with(|id| *id), Ordering::Relaxed);
-        // Enough for centuries.
-        self.0.limit_ns.store(limit.as_nanos() as u64, Ordering::Relaxed);
+        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        self.0.limit_ns.store(limit, Ordering::Relaxed);
         self.turn();
     }
 
