@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::source::Container;
+use super::values::Put;
 
 /// Where the parts of a data source's elements are.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +75,7 @@ pub struct Element {
     front: u32,
     /// From here on the front is zero: what is often much larger than a record need not be zeroed for each.
     written: u32,
+    put: Put,
 }
 
 impl Element {
@@ -99,6 +101,7 @@ impl Element {
         added.fill(0);
         self.slots.clear();
         self.slots.resize(layout.slots as usize, Span::default());
+        self.put = Put::default();
     }
 
     /// Makes room for a new event.
@@ -178,6 +181,7 @@ impl Element {
     /// enough, else at the end. `None` when the element would become larger than `limit` bytes.
     pub(super) fn slot_for(&mut self, slot: u32, len: usize, limit: usize) -> Option<&mut [u8]> {
         let span = self.slots.get_mut(slot as usize)?;
+        self.put.overwrite(slot);
         let mut start = span.start as usize;
         if len > span.len as usize {
             start = self.bytes.len();
@@ -241,6 +245,7 @@ impl Element {
     pub(super) fn write_slot(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         write(&mut self.bytes);
+        self.put.overwrite(slot);
         debug_assert!(self.bytes.len() >= start, "a writer may only append");
         self.slots[slot as usize] = Span {
             start: start as u32,
@@ -249,7 +254,8 @@ impl Element {
     }
 
     /// Appends the values of many slots with one copy; `spans` says which part of `bytes` is whose, for runs of slots from a first one on.
-    pub(super) fn write_slots(&mut self, bytes: &[u8], spans: &[(u32, Vec<Span>)]) {
+    /// From then on they are known as `put`.
+    pub(super) fn write_slots(&mut self, bytes: &[u8], spans: &[(u32, Vec<Span>)], put: Put) {
         let base = self.bytes.len() as u32;
         self.bytes.extend_from_slice(bytes);
         for (first, spans) in spans {
@@ -260,6 +266,13 @@ impl Element {
                 };
             }
         }
+        self.put = put;
+    }
+
+    /// The values that were put into it and are still there.
+    #[inline]
+    pub(super) fn put(&self) -> &Put {
+        &self.put
     }
 
     /// A copy for a data source of layout `to`, which has the fields of this one's (of layout `from`) at the same places and maybe

@@ -117,8 +117,12 @@ impl Footprint {
                 saved.words.push((word, word.read(words).unwrap_or_default()));
             }
         }
+        let put = element.put();
         for slot in self.slots.iter().cloned().flatten() {
-            saved.add_slot(slot, element);
+            match put.has(slot) {
+                true => saved.put = put.id(),
+                false => saved.add_slot(slot, element),
+            }
         }
         saved.is_something = true;
     }
@@ -126,7 +130,7 @@ impl Footprint {
     /// Whether `element` has there what was saved. Values of variable length that lie elsewhere relative to each other may count as others.
     #[inline]
     pub fn matches(&self, element: &Element, saved: &Saved) -> bool {
-        if !saved.is_something {
+        if !saved.is_something || (saved.put != 0 && saved.put != element.put().id()) {
             return false;
         }
         let words = element.words();
@@ -206,6 +210,8 @@ pub struct Saved {
     blocks: Vec<Block>,
     spans: Vec<SavedSpan>,
     bytes: Vec<u8>,
+    /// What stands for the values of all other slots; 0 where there are none.
+    put: u32,
     is_something: bool,
 }
 
@@ -253,6 +259,7 @@ impl Saved {
         self.blocks.clear();
         self.spans.clear();
         self.bytes.clear();
+        self.put = 0;
     }
 
     /// Adds the value of a slot, after those of all slots before.

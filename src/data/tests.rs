@@ -362,6 +362,59 @@ fn footprints_of_texts_end_with_them() {
 }
 
 #[test]
+fn values_that_were_put_are_told_apart_by_that() {
+    let mut ds = source();
+    let mut text = |name: &str| ds.add_field(NewField::new(name, Scalar::String)).unwrap();
+    let ids = ["before", "a", "b", "c", "after"].map(&mut text);
+    let all = ids.map(|id| ds.accessor(id));
+    let [before, a, b, c, after] = all;
+    let footprint = Footprint::of(&all);
+    let set = |accessor: &Accessor, element: &mut Element, text: &str| accessor.set(element, text.as_bytes()).unwrap();
+    let values = |of: &[Accessor], text: &str| {
+        let mut element = Element::new(ds.layout());
+        of.iter().for_each(|accessor| set(accessor, &mut element, text));
+        Values::take(of, &element)
+    };
+    let with = |values: &Values| {
+        let mut element = Element::new(ds.layout());
+        set(&before, &mut element, "x");
+        values.put(&mut element);
+        set(&after, &mut element, "y");
+        element
+    };
+    let (one, other) = (values(&[a, b, c], "one"), values(&[a, b, c], "other"));
+    let mut saved = Saved::default();
+    footprint.save(&with(&one), &mut saved);
+    assert!(footprint.matches(&with(&one), &saved) && footprint.matches(&with(&one).clone(), &saved));
+    assert!(!footprint.matches(&with(&other), &saved));
+    for changed in all {
+        let mut element = with(&one);
+        set(&changed, &mut element, "two");
+        assert!(!footprint.matches(&element, &saved));
+        let mut element = with(&one);
+        changed.set_raw(&mut element, 1, |target| target.fill(b'z')).unwrap();
+        assert!(!footprint.matches(&element, &saved));
+    }
+    let mut element = with(&one);
+    set(&b, &mut element, "two");
+    one.put(&mut element);
+    assert!(footprint.matches(&element, &saved));
+    element.reset(ds.layout(), &[]);
+    assert!(!footprint.matches(&element, &saved), "nothing is there any more");
+    // Between these there is a value of somebody else's.
+    let (apart, others) = (values(&[a, c], "one"), values(&[a, c], "other"));
+    let between = |text: &str| {
+        let mut element = Element::new(ds.layout());
+        set(&b, &mut element, text);
+        apart.put(&mut element);
+        element
+    };
+    footprint.save(&between("b"), &mut saved);
+    assert!(footprint.matches(&between("b"), &saved) && !footprint.matches(&between("B"), &saved));
+    assert!(!footprint.matches(&with(&others), &saved));
+}
+
+#[test]
 fn footprints_compare_values_wherever_they_lie() {
     let mut ds = source();
     let mut text = |name: &str| ds.add_field(NewField::new(name, Scalar::String)).unwrap();

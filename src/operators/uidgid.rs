@@ -74,18 +74,8 @@ impl Names {
         Self { entries }
     }
 
-    #[inline]
     fn get(&self, id: u32) -> Option<&str> {
-        self.at(self.find(id)?)
-    }
-
-    /// Where the name of an id is.
-    fn find(&self, id: u32) -> Option<usize> {
-        self.entries.binary_search_by_key(&id, |entry| entry.id).ok()
-    }
-
-    #[inline]
-    fn at(&self, place: usize) -> Option<&str> {
+        let place = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
         self.entries.get(place).map(|entry| &*entry.name)
     }
 
@@ -354,15 +344,26 @@ enum NameSource {
     Recorded(RecordedNames, u64),
 }
 
-/// Appends names of ids.
+/// Finds the names of ids.
 #[derive(Debug)]
 struct Resolver {
     what: What,
     source: NameSource,
     names: Arc<Names>,
     refreshed: i64,
-    /// Which id was looked up last, and where its name is in `names`: most events have the ids of those before.
-    last: Option<(u32, usize)>,
+    /// Counts how often `names` may have become others.
+    readings: u64,
+}
+
+/// What stands for one id. Most events have the ids of those before.
+#[derive(Debug, Default)]
+struct Kept {
+    id: u32,
+    name: Vec<u8>,
+    /// The reading it is of; 0 before there is anything.
+    reading: u64,
+    /// Of an id without a name, when it may have got one.
+    until: i64,
 }
 
 impl Resolver {
@@ -373,7 +374,7 @@ impl Resolver {
             source: NameSource::File(file),
             names,
             refreshed: i64::MIN,
-            last: None,
+            readings: 1,
         }
     }
 
@@ -386,7 +387,7 @@ impl Resolver {
                 source: NameSource::Recorded(recorded.clone(), recorded.version()),
                 names: recorded.table(what).unwrap_or_default(),
                 refreshed: i64::MIN,
-                last: None,
+                readings: 1,
             },
         }
     }
@@ -398,37 +399,48 @@ impl Resolver {
                 self.refreshed = now;
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 self.names = Arc::clone(file.refresh(now, age));
-                self.last = None;
+                self.readings += 1;
             }
             NameSource::Recorded(recorded, version) if recorded.version() != *version => {
                 *version = recorded.version();
                 self.names = recorded.table(self.what).unwrap_or_default();
-                self.last = None;
+                self.readings += 1;
             }
             _ => {}
         }
     }
 
-    fn look_up(&mut self, id: u32, now: i64) -> Option<usize> {
-        self.names.find(id).or_else(|| {
-            self.refresh(now, FRESH_UNKNOWN);
-            self.names.find(id)
-        })
+    /// What stands for an id: its name, or that it has none. `kept` is what did so the last time.
+    #[inline]
+    fn name<'k>(&mut self, id: u32, now: i64, kept: &'k mut Kept) -> &'k [u8] {
+        self.refresh(now, FRESH);
+        if kept.id != id || kept.reading != self.readings || now >= kept.until {
+            self.look_up(id, now, kept);
+        }
+        &kept.name
     }
 
-    #[inline]
-    fn append(&mut self, id: u32, now: i64, out: &mut Vec<u8>) {
-        self.refresh(now, FRESH);
-        let known = self.last.filter(|(last, _)| *last == id).map(|(_, place)| place);
-        let place = known.or_else(|| self.look_up(id, now));
-        self.last = place.map(|place| (id, place));
-        match place.and_then(|place| self.names.at(place)) {
-            Some(name) => out.extend_from_slice(name.as_bytes()),
-            None => {
-                out.extend_from_slice(self.what.prefix());
-                number::append_u64(u64::from(id), out);
-            }
+    fn look_up(&mut self, id: u32, now: i64, kept: &mut Kept) {
+        if self.names.get(id).is_none() {
+            self.refresh(now, FRESH_UNKNOWN);
         }
+        kept.name.clear();
+        kept.until = match self.names.get(id) {
+            Some(name) => {
+                kept.name.extend_from_slice(name.as_bytes());
+                i64::MAX
+            }
+            None => {
+                kept.name.extend_from_slice(self.what.prefix());
+                number::append_u64(u64::from(id), &mut kept.name);
+                match self.source {
+                    NameSource::File(_) => self.refreshed.saturating_add(FRESH_UNKNOWN),
+                    // These are what they are until there are others.
+                    NameSource::Recorded(..) => i64::MAX,
+                }
+            }
+        };
+        (kept.id, kept.reading) = (id, self.readings);
     }
 }
 
@@ -528,11 +540,15 @@ impl Instance for UidGidResolver {
                 (What::Group, priority::subscription::GROUPS),
             ] {
                 let demand = &context.streams[index].demand;
-                let jobs: Vec<(Accessor, Accessor)> = self
+                let mut jobs: Vec<Job> = self
                     .steps
                     .iter()
                     .filter(|step| step.stream == index && step.what == what && demand.wants(step.output))
-                    .map(|step| (step.id, step.name))
+                    .map(|step| Job {
+                        id: step.id,
+                        name: step.name,
+                        kept: Kept::default(),
+                    })
                     .collect();
                 if jobs.is_empty() {
                     continue;
@@ -552,8 +568,8 @@ impl Instance for UidGidResolver {
                         now = self::now();
                         time.store(now, Ordering::Relaxed);
                     }
-                    for (id, name) in &jobs {
-                        write_name(&mut resolver, id, name, now, element)?;
+                    for job in &mut jobs {
+                        job.run(&mut resolver, now, element)?;
                     }
                     Ok(Flow::Continue)
                 });
@@ -563,16 +579,26 @@ impl Instance for UidGidResolver {
     }
 }
 
-#[inline]
-fn write_name(resolver: &mut Resolver, id: &Accessor, name: &Accessor, now: i64, element: &mut Element) -> Result<()> {
-    let Ok(bytes) = <[u8; 4]>::try_from(id.bytes(element)) else {
-        return Err(Error::invalid(format!(
-            "invalid field length, expected 4, got {}",
-            id.bytes(element).len()
-        )));
-    };
-    name.write(element, |out| resolver.append(u32::from_ne_bytes(bytes), now, out));
-    Ok(())
+/// A field with ids, and the one for their names.
+struct Job {
+    id: Accessor,
+    name: Accessor,
+    kept: Kept,
+}
+
+impl Job {
+    #[inline]
+    fn run(&mut self, resolver: &mut Resolver, now: i64, element: &mut Element) -> Result<()> {
+        let Ok(id) = <[u8; 4]>::try_from(self.id.bytes(element)) else {
+            return Err(Error::invalid(format!(
+                "invalid field length, expected 4, got {}",
+                self.id.bytes(element).len()
+            )));
+        };
+        let name = resolver.name(u32::from_ne_bytes(id), now, &mut self.kept);
+        self.name.write(element, |out| out.extend_from_slice(name));
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -580,9 +606,11 @@ mod tests {
     use super::*;
 
     fn text(resolver: &mut Resolver, id: u32, now: i64) -> String {
-        let mut out = Vec::new();
-        resolver.append(id, now, &mut out);
-        String::from_utf8(out).unwrap()
+        kept_text(resolver, id, now, &mut Kept::default())
+    }
+
+    fn kept_text(resolver: &mut Resolver, id: u32, now: i64, kept: &mut Kept) -> String {
+        String::from_utf8(resolver.name(id, now, kept).to_vec()).unwrap()
     }
 
     fn names(text: &str) -> Vec<(u32, String)> {
@@ -617,19 +645,48 @@ mod tests {
         std::fs::write(&path, "old:x:1\n").unwrap();
         let file = Arc::new(Mutex::new(File::new(path.clone(), 0)));
         let mut users = Resolver::new(What::User, file);
-        assert_eq!(text(&mut users, 1, 0), "old");
-        assert_eq!(text(&mut users, 2, 0), "uid:2");
+        let (mut one, mut two) = (Kept::default(), Kept::default());
+        assert_eq!(kept_text(&mut users, 1, 0, &mut one), "old");
+        assert_eq!(kept_text(&mut users, 2, 0, &mut two), "uid:2");
 
         std::fs::write(&path, "longer:x:1\nnew:x:2\n").unwrap();
-        assert_eq!(text(&mut users, 1, FRESH / 2), "old", "not looked at again yet");
-        assert_eq!(text(&mut users, 2, FRESH / 2), "new", "an unknown id looks at once");
-        assert_eq!(text(&mut users, 1, FRESH / 2), "longer");
+        let before = FRESH_UNKNOWN - MILLISECOND;
+        assert_eq!(
+            kept_text(&mut users, 2, before, &mut two),
+            "uid:2",
+            "not looked at again yet"
+        );
+        let later = FRESH / 2;
+        assert_eq!(
+            kept_text(&mut users, 1, later, &mut one),
+            "old",
+            "not looked at again yet"
+        );
+        assert_eq!(
+            kept_text(&mut users, 2, later, &mut two),
+            "new",
+            "an unknown id looks at once"
+        );
+        assert_eq!(kept_text(&mut users, 1, later, &mut one), "longer");
+        assert_eq!(
+            kept_text(&mut users, 2, later, &mut one),
+            "new",
+            "another id than before"
+        );
 
         std::fs::remove_file(&path).unwrap();
         let removed = 2 * FRESH;
-        assert_eq!(text(&mut users, 1, removed), "longer");
-        assert_eq!(text(&mut users, 1, removed + 2000 * MILLISECOND), "longer");
-        assert_eq!(text(&mut users, 1, removed + 4000 * MILLISECOND), "uid:1");
+        for kept in [&mut Kept::default(), &mut one] {
+            assert_eq!(kept_text(&mut users, 1, removed, kept), "longer");
+        }
+        assert_eq!(
+            kept_text(&mut users, 1, removed + 2000 * MILLISECOND, &mut one),
+            "longer"
+        );
+        assert_eq!(
+            kept_text(&mut users, 1, removed + 4000 * MILLISECOND, &mut one),
+            "uid:1"
+        );
     }
 
     #[test]
@@ -640,11 +697,14 @@ mod tests {
         context.host.names = Some(names.clone());
         assert!(What::User.is_known(&context) && !What::Group.is_known(&context));
         let mut users = Resolver::of(What::User, &context);
-        assert_eq!(text(&mut users, 0, 0), "chief");
-        assert_eq!(text(&mut users, 8, 0), "uid:8");
+        let (mut zero, mut eight) = (Kept::default(), Kept::default());
+        for _ in 0..2 {
+            assert_eq!(kept_text(&mut users, 0, 0, &mut zero), "chief");
+            assert_eq!(kept_text(&mut users, 8, 0, &mut eight), "uid:8");
+        }
         names.replace(NameTables::new(pairs(&[(8, "new")]), None));
-        assert_eq!(text(&mut users, 8, 0), "new");
-        assert_eq!(text(&mut users, 0, 0), "uid:0");
+        assert_eq!(kept_text(&mut users, 8, 0, &mut eight), "new");
+        assert_eq!(kept_text(&mut users, 0, 0, &mut zero), "uid:0");
     }
 
     #[test]

@@ -86,6 +86,12 @@ impl Members {
 }
 
 impl Members {
+    /// Whether the element has a stack.
+    #[inline]
+    fn is_something(&self, element: &Element) -> bool {
+        self.inode.bits(element) != 0
+    }
+
     /// By what recordings know the stack of an element.
     fn key(&self, element: &Element) -> StackKey {
         let number = |member: &Accessor| member.bits(element) as u32;
@@ -257,7 +263,9 @@ impl Instance for UserStacks {
             if let RecordedStacks::Known(known) = &context.recorded_stacks {
                 let known = known.clone();
                 pipeline.subscribe(priority::subscription::USER_STACK, move |element| {
-                    known.write(members.key(element), &fields, element);
+                    if members.is_something(element) {
+                        known.write(members.key(element), &fields, element);
+                    }
                     Ok(Flow::Continue)
                 });
                 continue;
@@ -314,7 +322,7 @@ impl Texts {
         let number = |member: &Accessor| member.bits(element);
         let small = |member: &Accessor| number(member) as u32;
         let members = &self.members;
-        if number(&members.inode) == 0 {
+        if !members.is_something(element) {
             return None;
         }
         if small(&members.pid_level0) == 0 || small(&members.pidns_level0) == 0 {

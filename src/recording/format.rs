@@ -1,5 +1,6 @@
 //! The bytes of a recording: header, blocks, entries. Pure; see the [module's documentation](super) for the layout.
 
+use super::sparse;
 use crate::data::LossPlace;
 use crate::{Error, Result};
 
@@ -191,6 +192,8 @@ pub enum Entry<'a> {
     Names(&'a [u8]),
     /// Kind 5: records that were held back were looked at again.
     Released,
+    /// Kind 6: a record of a single data source, [without its zeroes](super::sparse).
+    Sparse(&'a [u8]),
     /// Kind 128: JSON of a [stack with its texts](crate::operators::RecordedStack).
     Stack(&'a [u8]),
     /// Something of a later version that may be skipped.
@@ -203,6 +206,7 @@ const BATCH: u8 = 2;
 const CONTAINERS: u8 = 3;
 const NAMES: u8 = 4;
 const RELEASED: u8 = 5;
+const SPARSE: u8 = 6;
 /// The first of the kinds that may be skipped.
 const STACK: u8 = 128;
 /// From here on kinds are of later versions.
@@ -291,6 +295,7 @@ pub(super) fn next_entry(bytes: &[u8]) -> Result<Option<(u16, Entry<'_>, &[u8])>
         CONTAINERS => Entry::Containers(payload),
         NAMES => Entry::Names(payload),
         RELEASED => Entry::Released,
+        SPARSE => Entry::Sparse(payload),
         STACK => Entry::Stack(payload),
         LATER_KINDS.. => Entry::Skipped,
         other => {
@@ -339,10 +344,25 @@ pub(super) fn entry_length(bytes: &[u8]) -> usize {
     }
 }
 
+/// Appends a whole entry; of a record only what there is in it.
+pub(super) fn append_packed(entry: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    if let Ok(Some((source, Entry::Record(record), _))) = next_entry(entry) {
+        append(source, SPARSE, [&[], &[]], out);
+        if sparse::pack(record, out) {
+            let length = (out.len() - start - ENTRY_HEADER) as u32;
+            out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+            return;
+        }
+        out.truncate(start);
+    }
+    out.extend_from_slice(entry);
+}
+
 /// How many events the entry at the start of `bytes` holds.
 pub(super) fn entry_events(bytes: &[u8]) -> u32 {
     match next_entry(bytes) {
-        Ok(Some((_, Entry::Record(_), _))) => 1,
+        Ok(Some((_, Entry::Record(_) | Entry::Sparse(_), _))) => 1,
         Ok(Some((_, Entry::Batch(records), _))) => BatchRecords(records).count() as u32,
         _ => 0,
     }
@@ -419,6 +439,10 @@ mod tests {
         append_released(4, &mut bytes);
         append_stack(b"{}", &mut bytes);
         append(0, 200, [b"later", b""], &mut bytes);
+        let (mut whole, mut sparse) = (Vec::new(), Vec::new());
+        append_record(3, &[0; 600], &mut whole);
+        append_packed(&whole, &mut sparse);
+        bytes.extend(&sparse);
         let mut rest = &bytes[..];
         let mut found = Vec::new();
         let mut events = 0;
@@ -428,7 +452,7 @@ mod tests {
             found.push((source, entry));
             rest = after;
         }
-        assert_eq!(events, 3);
+        assert_eq!(events, 4);
         assert_eq!(
             found,
             [
@@ -441,9 +465,15 @@ mod tests {
                 (4, Entry::Released),
                 (0, Entry::Stack(b"{}")),
                 (0, Entry::Skipped),
+                (3, Entry::Sparse(&[0x58, 2, 0, 0, 0, 0, 0])),
             ]
         );
         assert_eq!(BatchRecords(&batch).collect::<Vec<_>>(), [&b"one"[..], b""]);
+        for entry in [&bytes[..11], &bytes[11..28]] {
+            let mut same = Vec::new();
+            append_packed(entry, &mut same);
+            assert_eq!(same, entry, "there is nothing to leave out");
+        }
         for cut in 1..11 {
             assert!(next_entry(&bytes[..cut]).is_err(), "{cut}");
         }

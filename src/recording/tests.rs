@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::format::{self, BLOCK_HEADER, BlockHeader, BlockType, FILE_HEADER};
 use super::head::{FieldHead, NamesHead};
+use super::reader::Next;
 use super::*;
 use crate::containers::journal::{Change, Known, RecordedContainer};
 use crate::data::{Kind, LossPlace, Losses, Scalar};
@@ -117,6 +118,21 @@ fn some_events(count: u32) -> Vec<u8> {
             tap.record(&record(10, number));
         }
     })
+}
+
+/// The kinds of the entries in a recording's stream, with how many bytes of it they take.
+fn entries(bytes: &[u8]) -> Vec<(u8, usize)> {
+    let mut recording = Recording::from_bytes(bytes.to_vec()).unwrap();
+    let mut found = Vec::new();
+    while let Next::Stream = recording.blocks.next().unwrap() {
+        let mut rest = recording.blocks.payload();
+        while !rest.is_empty() {
+            let length = format::entry_length(rest);
+            found.push((rest[6], length));
+            rest = &rest[length..];
+        }
+    }
+    found
 }
 
 /// The containers and numbers of the events of a replay.
@@ -385,6 +401,32 @@ fn head_block(head: &Head) -> Vec<u8> {
 }
 
 #[test]
+fn records_are_whole_again_when_they_are_replayed() {
+    const LONG: usize = 5000;
+    let bytes = recorded(&head(), |recorder| {
+        recorder.journal()(life(1, 10, Some("web")));
+        let mut tap = recorder.tap(0, None);
+        for number in 0..1000 {
+            let mut record = record(10, number);
+            if number % 2 == 0 {
+                record.resize(LONG, 0);
+            }
+            tap.record(&record);
+        }
+    });
+    let entries = entries(&bytes);
+    assert_eq!(entries.len(), 1 + 1000);
+    for (index, (kind, length)) in entries.into_iter().skip(1).enumerate() {
+        match index % 2 {
+            0 => assert!(kind == 6 && length < 120, "{length} bytes for {LONG}"),
+            _ => assert_eq!((kind, length), (0, 8 + 36)),
+        }
+    }
+    let seen = replayed(bytes).unwrap().0;
+    assert_eq!(numbers(&seen), (0..1000).collect::<Vec<u32>>());
+}
+
+#[test]
 fn later_versions_may_add_what_can_be_skipped() {
     let mut entries = Vec::new();
     format::append_containers(&serde_json::to_vec(&life(1, 10, Some("web"))).unwrap(), &mut entries);
@@ -450,10 +492,15 @@ fn lengths_are_not_trusted() {
     format::append_record(3, b"abc", &mut foreign);
     let mut garbage = Vec::new();
     format::append_containers(b"{", &mut garbage);
+    let (mut whole, mut not_whole) = (Vec::new(), Vec::new());
+    format::append_record(0, &[0; 100], &mut whole);
+    format::append_packed(&whole, &mut not_whole);
+    not_whole[9] = 0xff;
     for (entries, expected) in [
         (too_long, "an entry is longer than its block"),
         (foreign, "data source 3, which does not exist"),
         (garbage, "EOF while parsing"),
+        (not_whole, "a sparse record does not hold what it says"),
     ] {
         let error = failure(replayed(file(&[
             head_block(&head()),

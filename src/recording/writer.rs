@@ -406,6 +406,8 @@ fn take(shared: &Shared, entries: &mut Vec<u8>) -> Phase {
 struct BlockWriter {
     file: File,
     packer: zstd::bulk::Compressor<'static>,
+    /// Entries of the block that is being written.
+    payload: Vec<u8>,
     packed: Vec<u8>,
     block: Vec<u8>,
 }
@@ -415,27 +417,32 @@ impl BlockWriter {
         Ok(Self {
             file,
             packer: zstd::bulk::Compressor::new(LEVEL).context("starting zstd")?,
+            payload: Vec::new(),
             packed: Vec::new(),
             block: Vec::new(),
         })
     }
 
-    /// Writes entries in blocks of about [`BLOCK`] bytes.
+    /// Writes entries in blocks, each of about [`BLOCK`] bytes before they are packed: no more is lost with one that gets damaged.
     fn entries(&mut self, mut entries: &[u8]) -> Result<()> {
+        let mut payload = std::mem::take(&mut self.payload);
         while !entries.is_empty() {
+            payload.clear();
             let (mut length, mut events) = (0, 0);
             while length < entries.len() {
                 let next = format::entry_length(&entries[length..]);
                 if length > 0 && length + next > BLOCK {
                     break;
                 }
-                events += format::entry_events(&entries[length..]);
+                let entry = &entries[length..length + next];
+                events += format::entry_events(entry);
+                format::append_packed(entry, &mut payload);
                 length += next;
             }
-            let (block, rest) = entries.split_at(length);
-            self.block(BlockType::Stream, block, events)?;
-            entries = rest;
+            self.block(BlockType::Stream, &payload, events)?;
+            entries = &entries[length..];
         }
+        self.payload = payload;
         Ok(())
     }
 

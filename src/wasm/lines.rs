@@ -43,12 +43,21 @@ impl Line {
     }
 
     /// Puts the subscribers back. The packets that were emitted meanwhile are the caller's to emit.
-    #[inline]
-    pub(super) fn end(&mut self, mut pipeline: Box<Pipeline>) -> Vec<Packet> {
-        for (priority, subscription) in self.pending.drain(..) {
-            pipeline.subscribe_code(priority, subscription);
-        }
+    #[inline(always)]
+    pub(super) fn end(&mut self, pipeline: Box<Pipeline>) -> Vec<Packet> {
         self.pipeline = Some(pipeline);
+        match self.pending.is_empty() && self.queued.is_empty() {
+            true => Vec::new(),
+            false => self.catch_up(),
+        }
+    }
+
+    /// Adds the subscriptions that were made meanwhile.
+    #[cold]
+    fn catch_up(&mut self) -> Vec<Packet> {
+        for (priority, subscription) in std::mem::take(&mut self.pending) {
+            self.subscribe(priority, subscription);
+        }
         std::mem::take(&mut self.queued)
     }
 

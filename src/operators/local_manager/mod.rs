@@ -8,6 +8,7 @@
 mod announce;
 mod fields;
 mod gate;
+mod known;
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -17,12 +18,13 @@ use std::sync::Arc;
 use self::announce::Announcer;
 use self::fields::{ContainerField, add_container_fields, has_rivals};
 use self::gate::{ContainerGate, Selection};
+use self::known::KnownContainers;
 use super::{
     Context, Explanation, Instance, KernelFilter, NetworkNamespace, NetworkNamespaces, OperatorNote, RecordIds, Stream,
     explain, priority,
 };
 use crate::containers::{Collection, Container, Host, Lookup, LookupCache, MntnsFilter, Places, Selector};
-use crate::data::{Accessor, Element, FieldId, Flow, Values};
+use crate::data::{Accessor, Element, FieldId, Flow};
 use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
 
@@ -255,7 +257,7 @@ impl LocalManager {
             netns: of.netns,
             timestamp: of.timestamp,
             targets,
-            last: None,
+            known: KnownContainers::default(),
         };
         stream
             .pipeline
@@ -516,8 +518,7 @@ struct Enricher {
     netns: Option<Accessor>,
     timestamp: Option<Accessor>,
     targets: Vec<(Accessor, ContainerField)>,
-    /// The fields of the last container, which most events share.
-    last: Option<(Arc<Container>, Values)>,
+    known: KnownContainers,
 }
 
 impl Enricher {
@@ -528,16 +529,7 @@ impl Enricher {
         if mntns != 0
             && let Lookup::Container(container) = self.cache.lookup(&self.collection, mntns, at)
         {
-            match &self.last {
-                Some((last, values)) if Arc::ptr_eq(last, container) => values.put(element),
-                _ => {
-                    for (target, field) in &self.targets {
-                        field.write(container, target, element);
-                    }
-                    let values = Values::take(self.targets.iter().map(|(target, _)| target), element);
-                    self.last = Some((Arc::clone(container), values));
-                }
-            }
+            self.known.put(container, &self.targets, element);
         } else if netns != 0 {
             self.enrich_by_netns(netns, element);
         }
