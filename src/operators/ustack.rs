@@ -262,6 +262,8 @@ impl Instance for UserStacks {
             let pipeline = &mut stream.pipeline;
             if let RecordedStacks::Known(known) = &context.recorded_stacks {
                 let known = known.clone();
+                // Symbols are the last ones, and can be done without.
+                let fields = fields[..if symbolizing { 3 } else { 2 }].to_vec();
                 pipeline.subscribe(priority::subscription::USER_STACK, move |element| {
                     if members.is_something(element) {
                         known.write(members.key(element), &fields, element);

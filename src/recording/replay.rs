@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use super::format::{BatchRecords, Entry, next_entry};
 use super::head::NamesHead;
 use super::reader::{Next, Recording};
-use super::sparse;
+use super::sparse::Unpacker;
 use crate::containers::Collection;
 use crate::data::{Inlet, LossPlace};
 use crate::ebpf::schema::Texts;
@@ -48,7 +48,7 @@ impl Player {
             collection: self.collection,
             names: self.names,
             stacks: self.stacks,
-            record: Vec::new(),
+            unpacker: Unpacker::default(),
             events: Arc::clone(&events),
             stop: stop.clone(),
             damage: None,
@@ -106,8 +106,7 @@ struct Play {
     collection: Option<Arc<Collection>>,
     names: Option<RecordedNames>,
     stacks: KnownStacks,
-    /// The last record with its zeroes.
-    record: Vec<u8>,
+    unpacker: Unpacker,
     /// How many records were lost before they arrived, by data source.
     buffer_losses: Vec<u64>,
     events: Arc<AtomicU64>,
@@ -215,10 +214,7 @@ impl Play {
             };
             match entry {
                 Entry::Record(record) => inlet.record(record),
-                Entry::Sparse(sparse) => {
-                    sparse::unpack(sparse, &mut self.record)?;
-                    inlet.record(&self.record);
-                }
+                Entry::Sparse(sparse) => inlet.record(self.unpacker.unpack(sparse)?),
                 Entry::Batch(records) => inlet.batch(BatchRecords(records)),
                 Entry::Released => inlet.release(false),
                 Entry::Loss(..) | Entry::Containers(_) | Entry::Names(_) | Entry::Stack(_) | Entry::Skipped

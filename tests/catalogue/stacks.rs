@@ -99,12 +99,17 @@ fn recordings_know_the_stacks_of_what_is_gone() {
     std::fs::remove_file(&path).unwrap();
     let folded = ig.line(&format!("replay {file} -o folded")).ok().stdout;
     assert!(folded.contains("main;burn_outer;burn_leaf"), "{folded}");
-    let rows = ig.line(&format!("replay {file} -o json")).ok().stdout;
-    let rows: Vec<Value> = rows
-        .lines()
-        .flat_map(|line| serde_json::from_str::<Vec<Value>>(line).unwrap())
-        .collect();
-    let stacks: Vec<&Value> = rows.iter().map(|row| &row["user_stack_raw"]).collect();
+    let stacks = |flags: &str| -> Vec<Value> {
+        let rows = ig.line(&format!("replay {file} -o json {flags}")).ok().stdout;
+        rows.lines()
+            .flat_map(|line| serde_json::from_str::<Vec<Value>>(line).unwrap())
+            .map(|mut row| row["user_stack_raw"].take())
+            .collect()
+    };
+    let without_symbols = stacks("--symbolizers none");
+    assert!(without_symbols.iter().any(|stack| stack["addresses"] != ""));
+    assert!(without_symbols.iter().all(|stack| stack["symbols"] == ""));
+    let stacks = stacks("");
     let known = stacks.iter().find(|stack| {
         let begins = |key: &str, text: &str| stack[key].as_str().is_some_and(|found| found.starts_with(text));
         begins("symbols", "burn_leaf; burn_outer; main; ") && begins("addresses", "0x")
