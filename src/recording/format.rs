@@ -192,7 +192,8 @@ pub enum Entry<'a> {
     Names(&'a [u8]),
     /// Kind 5: records that were held back were looked at again.
     Released,
-    /// Kind 6: a record of a single data source, [without its zeroes](super::sparse).
+    /// Kind 6: a record of a single data source without its zeroes: its length (4 bytes), a bit for each 32 bytes of it, eight to a byte and
+    /// the first in the lowest bit, and those 32 bytes, of which the last may be fewer, whose bits are set.
     Sparse(&'a [u8]),
     /// Kind 128: JSON of a [stack with its texts](crate::operators::RecordedStack).
     Stack(&'a [u8]),

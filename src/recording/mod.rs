@@ -44,7 +44,7 @@
 //! The *head* comes first: JSON ([`Head`]) with the gadget's metadata, the layout of its records, the values of parameters and
 //! facts about the machine. *Stream* blocks are [entries](Entry) in the order in which things happened: records, losses, what became
 //! known about containers, changed user names, the texts of stacks before the first record with their ids. Records are there [without
-//! their zeroes](sparse) where that is shorter. A block holds about [256 KiB](BLOCK) of entries with whole records and is written at the latest [half
+//! their zeroes](Entry::Sparse) where that is shorter. A block holds about [256 KiB](BLOCK) of entries with whole records and is written at the latest [half
 //! a second](FLUSH_EVERY) after its first entry. The *end* is JSON with totals ([`End`]); without it the recording was cut off.
 //!
 //! What is read is never trusted: lengths have limits, and memory is taken only for bytes that are there. A file that ends within a block
