@@ -10,7 +10,7 @@ use wasmer::{AsStoreMut, FunctionEnv, RuntimeError, Store};
 use super::handles::Lent;
 use super::host::{Answer, Host, Inside};
 use super::limits::NESTED_EMISSIONS;
-use super::lines::Packet;
+use super::lines::{Lines, Packet};
 use super::trap;
 use crate::data::{Code, CodeSubscription, Element, LossPlace, Pipeline, SharedPipeline, SourceType};
 use crate::{Error, Result};
@@ -19,6 +19,8 @@ use crate::{Error, Result};
 pub(super) struct Live {
     pub(super) store: Store,
     pub(super) env: FunctionEnv<Host>,
+    /// The data sources, while the guest does not run.
+    pub(super) lines: Lines,
 }
 
 // SAFETY: a store is not tied to a thread as long as what its functions carry along may be sent to another one. What they carry here
@@ -31,6 +33,7 @@ impl Live {
         Inside {
             store: self.store.as_store_mut(),
             env: self.env.clone(),
+            lines: &mut self.lines,
         }
     }
 }
@@ -88,16 +91,14 @@ impl SharedPipeline for Entrance {
 
     fn watches_losses(&self) -> bool {
         let mut live = self.guest.lock();
-        let mut inside = live.inside();
-        let line = inside.host().lines.get_mut(self.source).ok();
+        let line = live.lines.get_mut(self.source).ok();
         line.and_then(|line| line.pipeline())
             .is_some_and(|pipeline| pipeline.watches_losses())
     }
 
     fn lose(&self, place: LossPlace, count: u64) -> Result<()> {
         let mut live = self.guest.lock();
-        let mut inside = live.inside();
-        let line = inside.host().lines.get_mut(self.source).ok();
+        let line = live.lines.get_mut(self.source).ok();
         line.and_then(|line| line.pipeline())
             .map_or(Ok(()), |pipeline| pipeline.lose(place, count))
     }
@@ -105,12 +106,12 @@ impl SharedPipeline for Entrance {
 
 #[inline]
 fn begin(inside: &mut Inside<'_>, source: usize) -> Option<Box<Pipeline>> {
-    inside.host().lines.get_mut(source).ok()?.begin()
+    inside.lines.get_mut(source).ok()?.begin()
 }
 
 #[inline(always)]
 fn end(inside: &mut Inside<'_>, source: usize, pipeline: Box<Pipeline>) -> Vec<Packet> {
-    match inside.host().lines.get_mut(source) {
+    match inside.lines.get_mut(source) {
         Ok(line) => line.end(pipeline),
         Err(_) => Vec::new(),
     }
@@ -144,7 +145,7 @@ fn emit_one(inside: &mut Inside<'_>, source: usize, packet: Packet) -> Result<Ve
 
 /// Emits a packet on behalf of the guest.
 pub(super) fn emit(inside: &mut Inside<'_>, source: usize, packet: Packet) -> Answer<()> {
-    let line = inside.host().lines.get_mut(source)?;
+    let line = inside.lines.get_mut(source)?;
     let fits = match packet {
         Packet::Single(_) => line.source.source_type() == SourceType::Single,
         Packet::Array(_) => line.source.source_type() == SourceType::Array,
@@ -161,7 +162,7 @@ pub(super) fn emit(inside: &mut Inside<'_>, source: usize, packet: Packet) -> An
 
 /// Tells the sinks of all data sources that there is nothing more for now: the guest may have emitted on any of them.
 pub(super) fn flush(inside: &mut Inside<'_>) -> Result<()> {
-    for line in inside.host().lines.iter_mut() {
+    for line in inside.lines.iter_mut() {
         if let Some(pipeline) = line.pipeline() {
             pipeline.flush()?;
         }
@@ -189,7 +190,7 @@ const CALLBACK: &str = "dataSourceCallback";
 /// Calls the guest with what it is lent.
 #[inline]
 fn call_back(inside: &mut Inside<'_>, subscription: CodeSubscription, mut lent: Lent<'_>) {
-    let host = inside.host();
+    let host = inside.env.as_mut(&mut inside.store);
     let (Some(callback), None) = (host.callback.clone(), &host.closed) else {
         host.failures += u64::from(host.closed.is_some());
         return;
@@ -197,30 +198,32 @@ fn call_back(inside: &mut Inside<'_>, subscription: CodeSubscription, mut lent: 
     // With all handles in use, the guest is called all the same.
     let handle = host.handles.lend(subscription.source, &mut lent);
     host.enter(CALLBACK, host.limits.callback);
+    std::mem::swap(&mut host.lines, inside.lines);
     let result = callback.call(
         &mut inside.store,
         subscription.id,
         subscription.source_handle,
         handle.unwrap_or_default(),
     );
-    let host = inside.host();
+    let host = inside.move_lines();
     host.leave();
     if let Some(handle) = handle {
         host.handles.take_back(handle, &mut lent);
     }
     match result {
         Ok(()) => host.output.forget(),
-        Err(error) => failed(host, subscription.source, &error),
+        Err(error) => failed(inside, subscription.source, &error),
     }
 }
 
 /// Counts a call that failed, and says so the first time.
 #[cold]
-fn failed(host: &mut Host, source: usize, error: &RuntimeError) {
+fn failed(inside: &mut Inside<'_>, source: usize, error: &RuntimeError) {
+    let host = inside.host();
     let text = trap::settle(host, error, CALLBACK, host.limits.callback);
     host.failures += 1;
     if host.failures == 1 {
-        let name = host.lines.get(source).map_or("", |line| line.source.name());
+        let name = inside.lines.get(source).map_or("", |line| line.source.name());
         tracing::warn!(
             "wasm: calling {CALLBACK} for data source {name:?}: {text} (said once; the number of such failures follows at the end)"
         );

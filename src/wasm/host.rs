@@ -28,6 +28,7 @@ pub(super) struct Host {
     /// The guest's `dataSourceCallback`, once it may be called.
     pub(super) callback: Option<TypedFunction<(u64, u32, u32), ()>>,
     pub(super) handles: Handles,
+    /// The data sources, while the guest runs.
     pub(super) lines: Lines,
     pub(super) config: Option<Arc<Config>>,
     /// Values of the guest's parameters, by key.
@@ -401,22 +402,35 @@ pub(super) fn store_bytes(caller: &mut Caller<'_>, range: u64, bytes: &[u8]) -> 
 pub(super) struct Inside<'a> {
     pub(super) store: StoreMut<'a>,
     pub(super) env: FunctionEnv<Host>,
+    /// The data sources. While the guest runs, [`Host`] has them.
+    pub(super) lines: &'a mut Lines,
 }
 
 impl Inside<'_> {
+    /// Calls `f` with the way into the guest that has called a host function.
+    pub(super) fn of<T>(caller: &mut Caller<'_>, f: impl FnOnce(&mut Inside<'_>) -> T) -> T {
+        let mut lines = std::mem::take(&mut caller.data_mut().lines);
+        let env = caller.as_ref();
+        let result = f(&mut Inside {
+            store: caller.as_store_mut(),
+            env,
+            lines: &mut lines,
+        });
+        caller.data_mut().lines = lines;
+        result
+    }
+
     #[inline]
     pub(super) fn host(&mut self) -> &mut Host {
         self.env.as_mut(&mut self.store)
     }
-}
 
-impl<'a> Inside<'a> {
-    pub(super) fn of(caller: &'a mut Caller<'_>) -> Self {
-        let env = caller.as_ref();
-        Self {
-            store: caller.as_store_mut(),
-            env,
-        }
+    /// The guest is about to run, or has run: its data sources are moved.
+    #[inline]
+    pub(super) fn move_lines(&mut self) -> &mut Host {
+        let host = self.env.as_mut(&mut self.store);
+        std::mem::swap(&mut host.lines, self.lines);
+        host
     }
 }
 

@@ -95,7 +95,11 @@ impl Guest {
         let mut imports = Imports::new();
         abi::define(&mut imports, &mut store.as_store_mut(), &env);
         wasi::define(&mut imports, &mut store.as_store_mut(), &env);
-        let mut live = Live { store, env };
+        let mut live = Live {
+            store,
+            env,
+            lines: Lines::default(),
+        };
         let instance = {
             let mut inside = live.inside();
             inside.host().watch(options.limits.phase);
@@ -216,9 +220,7 @@ impl Guest {
     /// Takes over the subscribers of all data sources, when everybody has subscribed: from now on who emits takes turns.
     pub fn adopt(&mut self, context: &mut Context) {
         let mut live = self.shared.lock();
-        let mut inside = live.inside();
-        let host = inside.host();
-        host.lines = Lines::default();
+        live.lines = Lines::default();
         for (position, stream) in context.streams.iter_mut().enumerate() {
             // A guest that has nothing to do with packets does not cost any.
             if !self.sees_packets {
@@ -229,7 +231,7 @@ impl Guest {
                 source: position,
             };
             let pipeline = stream.share(Arc::new(entrance));
-            host.lines.keep(stream.source.clone(), pipeline);
+            live.lines.keep(stream.source.clone(), pipeline);
         }
     }
 
@@ -289,18 +291,14 @@ impl Guest {
         if let Some(context) = &mut context {
             let lines = Lines::borrow(&mut context.streams);
             let mut live = self.shared.lock();
-            let mut inside = live.inside();
-            let host = inside.host();
-            host.lines = lines;
-            host.config = Some(Arc::clone(&context.config));
+            live.lines = lines;
+            live.inside().host().config = Some(Arc::clone(&context.config));
         }
         let result = self.call(function);
         if let Some(context) = context {
             let mut live = self.shared.lock();
-            let mut inside = live.inside();
-            let host = inside.host();
-            host.lines.give_back(&mut context.streams);
-            if let Some(config) = host.config.take() {
+            live.lines.give_back(&mut context.streams);
+            if let Some(config) = live.inside().host().config.take() {
                 context.config = config;
             }
         }
@@ -327,9 +325,9 @@ impl Guest {
             return Err(Failure::new(closed.clone()));
         }
         let limit = inside.host().limits.phase;
-        inside.host().enter(function, limit);
+        inside.move_lines().enter(function, limit);
         let result = exported.call(&mut inside.store, &[]);
-        inside.host().leave();
+        inside.move_lines().leave();
         let result = match result {
             Ok(results) => {
                 inside.host().output.forget();

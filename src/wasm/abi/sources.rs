@@ -155,7 +155,7 @@ pub(in crate::wasm) fn emit_and_release(mut caller: Caller<'_>, source: u32, pac
             return Err("the packet is of another data source".into());
         }
         caller.data_mut().may_make_elements(source)?;
-        events::emit(&mut Inside::of(&mut caller), source, packet)
+        Inside::of(&mut caller, |inside| events::emit(inside, source, packet))
     });
     status(&mut caller, "dataSourceEmitAndRelease", result)
 }
