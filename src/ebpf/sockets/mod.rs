@@ -4,15 +4,12 @@
 //! when they are bound, connect, or send. An entry stays five seconds after its socket is gone, so that late packets still
 //! have an owner. At most 16384 ports are remembered; what a value takes is decided by [`SocketFields`].
 
+mod cleanup;
 mod fields;
 
 use std::fs::File;
-use std::io::Read;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{IterOpts, Link, MapHandle, MapIterOpts, ProgramMut};
@@ -20,9 +17,10 @@ use nix::sys::utsname::uname;
 
 pub use fields::{SocketFields, VALUE_TYPE};
 
+use self::cleanup::{Cleanup, Sweeper, run};
+
 use super::btf::CustomBtf;
 use super::features::Feature;
-use super::fetch::sys::open_iterator;
 use super::print;
 use crate::containers::cgroup::mount_point;
 use crate::{Error, ErrorKind, Result, ResultExt};
@@ -37,9 +35,6 @@ use crate::{Error, ErrorKind, Result, ResultExt};
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/socket_enricher.skel.rs"));
 }
-
-/// How often entries of sockets that are gone are looked for.
-const CLEANUP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The first kernel where programs of all kinds may use hash maps that grow: 6.1.
 const GROWING_MAPS: (u32, u32) = (6, 1);
@@ -93,13 +88,6 @@ pub struct SocketOwners {
     fields: SocketFields,
     links: Vec<Link>,
     cleanup: Option<Cleanup>,
-}
-
-/// The thread that deletes entries of sockets that are gone.
-#[derive(Debug)]
-struct Cleanup {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl SocketOwners {
@@ -227,17 +215,18 @@ impl SocketOwners {
         } else {
             tracing::warn!("sockets that exist already have no owner: this kernel has no iterators over files");
         }
-        let cleanup = match is_loaded(&progs.ig_sk_cleanup) {
-            true => Some(Cleanup::start(
+        let sweeper = match is_loaded(&progs.ig_sk_cleanup) {
+            true => Sweeper::Iterator(
                 progs
                     .ig_sk_cleanup
                     .attach_iter_with_opts(IterOpts::Map(MapIterOpts::from_fd(map.as_fd())))
                     .map_err(failed)?
                     .as_fd()
                     .try_clone_to_owned()?,
-            )?),
-            false => None,
+            ),
+            false => Sweeper::Map(MapHandle::try_from(&skel.maps.gadget_sockets).map_err(failed)?),
         };
+        let cleanup = Some(Cleanup::start(sweeper)?);
         Ok(Self {
             map,
             fields,
@@ -261,52 +250,6 @@ impl Drop for SocketOwners {
     fn drop(&mut self) {
         self.links.clear();
         self.cleanup = None;
-    }
-}
-
-impl Cleanup {
-    fn start(iterator: OwnedFd) -> Result<Self> {
-        let (stop, stopped) = channel();
-        let thread = std::thread::Builder::new()
-            .name("ig-sockets".to_owned())
-            .spawn(move || {
-                while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(CLEANUP_INTERVAL) {
-                    if let Err(error) = run(iterator.as_fd()) {
-                        tracing::warn!("owners of sockets that are gone stay remembered: {error}");
-                        break;
-                    }
-                }
-            })
-            .context("starting a thread")?;
-        Ok(Self {
-            stop: Some(stop),
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Cleanup {
-    fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Runs an iterator that writes nothing.
-fn run(link: BorrowedFd<'_>) -> Result<()> {
-    let mut iterator = File::from(open_iterator(link)?);
-    let mut nothing = [0; 64];
-    loop {
-        match iterator.read(&mut nothing) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            // So many things were gone through without anything being written.
-            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error).context("reading an iterator"),
-        }
     }
 }
 
