@@ -147,7 +147,12 @@ mod tests {
         let said = script.said();
         let pid = said.rsplit(' ').next().unwrap();
         let stat = format!("/proc/{pid}/stat");
-        assert!(fs::read_to_string(&stat).unwrap().contains("(sleep)"));
+        let start = Instant::now();
+        // Until then it is still the shell that has become two.
+        while !fs::read_to_string(&stat).unwrap().contains("(sleep)") {
+            assert!(start.elapsed() < PATIENCE, "it has not begun");
+            std::thread::sleep(TICK);
+        }
         drop(script);
         let start = Instant::now();
         // It may be a zombie until somebody looks for it.
