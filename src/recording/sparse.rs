@@ -1,8 +1,5 @@
-//! Sparse records: those of the kernel without their zeroes. Texts have room for much more than they mostly are, so that most of a
-//! record is nothing.
-//!
-//! A sparse record is the record's length (4 bytes), then a bit for each of its [chunks](CHUNK), eight to a byte and the first in the
-//! lowest bit, then the chunks whose bits are set, back to back. All others are zero. The last chunk of a record may be short.
+//! Sparse records: those of the kernel without their zeroes, as [`Entry::Sparse`](super::Entry::Sparse) has them. Texts have room for
+//! much more than they mostly are, so that most of a record is nothing.
 
 use super::format::MAX_ENTRY;
 use crate::{Error, Result};
@@ -18,12 +15,13 @@ const IN_GROUP: usize = u64::BITS as usize;
 pub(super) fn pack(record: &[u8], out: &mut Vec<u8>) -> bool {
     let start = out.len();
     out.extend_from_slice(&(record.len() as u32).to_le_bytes());
-    for group in record.chunks(IN_BYTE) {
-        let bit = |(index, chunk)| u8::from(is_something(chunk)) << index;
-        out.push(group.chunks(CHUNK).enumerate().map(bit).sum());
-    }
-    for chunk in record.chunks(CHUNK).filter(|chunk| is_something(chunk)) {
-        out.extend_from_slice(chunk);
+    let bits = out.len();
+    out.resize(bits + record.len().div_ceil(IN_BYTE), 0);
+    for (index, chunk) in record.chunks(CHUNK).enumerate() {
+        if is_something(chunk) {
+            out[bits + index / 8] |= 1 << (index % 8);
+            out.extend_from_slice(chunk);
+        }
     }
     let is_shorter = out.len() - start < record.len();
     if !is_shorter {

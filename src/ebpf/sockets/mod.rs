@@ -86,8 +86,9 @@ const TYPES: [&str; 38] = [
 pub struct SocketOwners {
     map: MapHandle,
     fields: SocketFields,
-    links: Vec<Link>,
-    cleanup: Option<Cleanup>,
+    // Nothing is added any more when the cleanup ends.
+    _links: Vec<Link>,
+    _cleanup: Cleanup,
 }
 
 impl SocketOwners {
@@ -226,12 +227,11 @@ impl SocketOwners {
             ),
             false => Sweeper::Map(MapHandle::try_from(&skel.maps.gadget_sockets).map_err(failed)?),
         };
-        let cleanup = Some(Cleanup::start(sweeper)?);
         Ok(Self {
             map,
             fields,
-            links,
-            cleanup,
+            _links: links,
+            _cleanup: Cleanup::start(sweeper)?,
         })
     }
 
@@ -243,13 +243,6 @@ impl SocketOwners {
     /// What is remembered.
     pub fn fields(&self) -> SocketFields {
         self.fields
-    }
-}
-
-impl Drop for SocketOwners {
-    fn drop(&mut self) {
-        self.links.clear();
-        self.cleanup = None;
     }
 }
 
