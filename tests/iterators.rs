@@ -623,7 +623,7 @@ fn walking_a_map_leaves_its_entries_there() {
     if tried.stderr.contains("EPERM") {
         // Some kernels that are locked down refuse programs that walk maps, whoever loads them.
         tried.fails_with(&["prog 'walk'", "Operation not permitted"]);
-        println!("SKIPPED: this test needs a kernel that lets programs walk maps");
+        common::refused_here("a kernel that lets programs walk maps");
         return;
     }
     tried.ok();
