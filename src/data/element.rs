@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
+use super::put::Put;
 use super::source::Container;
-use super::values::Put;
 
 /// Where the parts of a data source's elements are.
 #[derive(Clone, Debug, Default)]

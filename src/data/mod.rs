@@ -29,6 +29,7 @@ mod kind;
 mod loss;
 mod packing;
 mod pipeline;
+mod put;
 mod raw;
 mod rest;
 mod screen;
