@@ -78,6 +78,7 @@ pub(crate) fn images(ig: &Ig) -> PathBuf {
         "older/stats",
         "older/hist",
         "count_calls",
+        "walk_map",
         "no_ring_buffers",
     ] {
         let name = other.replace('/', "_");

@@ -136,6 +136,23 @@ fn map_iterators() {
     cell("map iterators", "ring", "pass");
 }
 
+/// A map that a program walks, and that keeps its entries. Some kernels that are locked down refuse such programs.
+#[test]
+fn walked_maps() {
+    let Some(ig) = ig() else { return };
+    let flags = ["--annotate", "entries:fetch-interval=100ms,entries:fetch-count=3"];
+    let live = start(ig, "walk_map", &flags);
+    if limited("iter/bpf_map_elem", "ring", (5, 9), &live) {
+        return;
+    }
+    eventually("three lists", || (live.lines().len() == 3).then_some(()));
+    let ran = live.stop().ok();
+    for list in ran.stdout.lines() {
+        assert_eq!(list, r#"[{"calls":7,"number":1}]"#);
+    }
+    cell("iter/bpf_map_elem", "ring", "pass");
+}
+
 /// A process in a mount namespace of its own that opens a file again and again.
 struct Imitation(Child);
 
