@@ -204,6 +204,12 @@ impl Accessor {
     /// Overwrites the low bytes of an integer field of any width.
     #[inline]
     pub fn set_bits(&self, element: &mut Element, bits: u64) {
+        if !self.store(element, bits) {
+            self.set_bits_of_any(element, bits);
+        }
+    }
+
+    fn set_bits_of_any(&self, element: &mut Element, bits: u64) {
         if let Place::Fixed { offset, len } = self.place {
             let target = element.fixed_mut(offset, len);
             match target.len() {

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::put::Put;
 use super::source::Container;
+use super::word::{WORD, Word};
 
 /// Where the parts of a data source's elements are.
 #[derive(Clone, Debug, Default)]
@@ -46,9 +47,6 @@ impl Layout {
         self.fixed as usize
     }
 }
-
-/// Bytes of a word.
-pub(super) const WORD: usize = 8;
 
 /// Where in an element a value of variable length is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -223,6 +221,19 @@ impl Element {
         self.bytes.as_chunks().0
     }
 
+    /// Writes values into words of the fixed part.
+    #[inline]
+    pub(super) fn write_words(&mut self, values: &[(Word, u64)]) {
+        let words = self.bytes.as_chunks_mut().0;
+        for (word, value) in values {
+            word.write(*value, words);
+            let start = word.index * WORD as u32;
+            if start < self.front {
+                self.written = self.written.max((start + WORD as u32).min(self.front));
+            }
+        }
+    }
+
     /// The bytes from a place on.
     #[inline]
     pub(super) fn from(&self, start: u32) -> &[u8] {
@@ -266,6 +277,12 @@ impl Element {
                 };
             }
         }
+        self.put = put;
+    }
+
+    /// Values are going to be put into it: it is to be known already whose they are.
+    #[inline]
+    pub(super) fn announce(&mut self, put: Put) {
         self.put = put;
     }
 

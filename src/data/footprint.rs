@@ -3,16 +3,22 @@
 use std::ops::Range;
 
 use super::accessor::{Accessor, until_nul};
-use super::element::{Element, Span, WORD};
+use super::element::{Element, Span};
 use super::field::Place;
 use super::kind::{Kind, Scalar};
+use super::word::{WORD, Word};
 
 /// Where some fields are.
 #[derive(Clone, Debug, Default)]
 pub struct Footprint {
-    fixed: Vec<Part>,
+    /// Those of fixed size that are short. Neighbours share words.
+    words: Vec<Word>,
+    /// The others of fixed size.
+    parts: Vec<Part>,
     /// Runs of slots with numbers that follow each other.
     slots: Vec<Range<u32>>,
+    /// What tells elements apart, mostly: words, or slots if there are none.
+    telling: (Vec<Word>, Vec<u32>),
 }
 
 /// A part of the fixed part.
@@ -33,46 +39,33 @@ impl Part {
         let text = until_nul(element.fixed(self.offset, self.len));
         self.len.min(text.len() as u32 + 1)
     }
-}
 
-/// One of the words that an element consists of, and which bits of it count.
-#[derive(Clone, Copy, Debug)]
-struct Word {
-    index: u32,
-    mask: u64,
-}
-
-impl Word {
-    /// The words that cover `len` bytes from `offset` on.
-    fn covering(offset: u32, len: u32) -> impl Iterator<Item = Self> {
-        let (begin, end) = (offset as usize, (offset + len) as usize);
-        (begin / WORD..end.div_ceil(WORD)).map(move |index| {
-            let start = index * WORD;
-            let mut mask = [0; WORD];
-            mask[begin.saturating_sub(start)..(end - start).min(WORD)].fill(0xff);
-            Self {
-                index: index as u32,
-                mask: u64::from_ne_bytes(mask),
-            }
-        })
+    /// Makes it one with the next one, if they are neighbours.
+    fn takes_in(&mut self, next: Self) -> bool {
+        let is_neighbour = next.offset <= self.offset + self.len && !next.until_nul && !self.until_nul;
+        if is_neighbour {
+            self.len = self.len.max(next.offset + next.len - self.offset);
+        }
+        is_neighbour
     }
 
-    /// What counts of the word; `None` if an element is too short for it.
-    #[inline]
-    fn read(self, words: &[[u8; WORD]]) -> Option<u64> {
-        let word = words.get(self.index as usize)?;
-        Some(u64::from_ne_bytes(*word) & self.mask)
+    /// Whether it is cheaper to look at all of it. What follows a NUL is nearly always zero.
+    fn is_short(self) -> bool {
+        self.len <= if self.until_nul { SHORT_TEXT } else { SHORT }
     }
 }
 
 impl Footprint {
-    /// The footprint of these fields.
-    pub fn of(accessors: &[Accessor]) -> Self {
+    /// How many words or slots tell elements apart at most.
+    const TELLING: usize = 8;
+
+    /// The footprint of the fields that `accessors` access. `varying` are those of them that are known to change.
+    pub fn of(accessors: &[Accessor], varying: &[Accessor]) -> Self {
         let mut footprint = Self::default();
-        let mut slots = Vec::new();
+        let (mut parts, mut slots) = (Vec::new(), Vec::new());
         for accessor in accessors {
             match accessor.place {
-                Place::Fixed { offset, len } | Place::Bits { offset, len, .. } => footprint.fixed.push(Part {
+                Place::Fixed { offset, len } | Place::Bits { offset, len, .. } => parts.push(Part {
                     offset,
                     len,
                     until_nul: accessor.kind == Kind::One(Scalar::CString),
@@ -90,31 +83,76 @@ impl Footprint {
                 _ => footprint.slots.push(slot..slot + 1),
             }
         }
-        // Neighbours share words.
-        footprint.fixed.sort_unstable();
-        footprint.fixed.dedup_by(|next, last| {
-            let adjacent = next.offset <= last.offset + last.len && !next.until_nul && !last.until_nul;
-            if adjacent {
-                last.len = last.len.max(next.offset + next.len - last.offset);
+        parts.sort_unstable();
+        parts.dedup_by(|next, last| next == last || last.takes_in(*next));
+        for part in parts {
+            if !part.is_short() {
+                footprint.parts.push(part);
+                continue;
             }
-            adjacent
-        });
+            Word::add_covering(part.offset, part.len, &mut footprint.words);
+        }
+        let (words, slots) = &mut footprint.telling;
+        for accessor in varying {
+            match accessor.place {
+                // Of a text only the beginning.
+                Place::Fixed { offset, len } | Place::Bits { offset, len, .. } => {
+                    Word::add_covering(offset, len.min(WORD as u32), words);
+                }
+                Place::Slot(slot) => slots.push(slot),
+                Place::Nowhere => {}
+            }
+        }
+        words.truncate(Self::TELLING);
+        // Most texts are made of numbers.
+        slots.truncate(if words.is_empty() { Self::TELLING } else { 0 });
         footprint
+    }
+
+    /// A number that tells elements apart, mostly. Its highest bits are the best.
+    #[inline]
+    pub fn number(&self, element: &Element) -> u64 {
+        // Each with a factor of its own, so that none waits for another.
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let (mut number, mut factor) = (0u64, STEP);
+        let mut add = |value: u64| {
+            number = number.wrapping_add(value.wrapping_mul(factor));
+            factor = factor.wrapping_add(STEP << 1);
+        };
+        let (words, slots) = &self.telling;
+        let found = element.words();
+        for word in words {
+            add(word.read(found));
+        }
+        for slot in slots {
+            let put = element.put();
+            if put.has(*slot) {
+                // One stands for all.
+                add(put.id().into());
+                break;
+            }
+            let bytes = element.slot(*slot);
+            // Names of containers and pods differ in their ends.
+            let end = bytes.last_chunk().map_or(0, |end| u64::from_ne_bytes(*end));
+            add(end ^ bytes.len() as u64);
+        }
+        number
     }
 
     /// Replaces `saved` by what is there in `element`.
     pub fn save(&self, element: &Element, saved: &mut Saved) {
         saved.clear();
         let words = element.words();
-        for part in &self.fixed {
+        saved.words.extend(self.words.iter().map(|word| word.read(words)));
+        for part in &self.parts {
             let len = part.len_in(element);
-            if len >= LONG {
+            if len > SHORT {
                 saved.long.push((part.offset, len));
                 saved.bytes.extend_from_slice(element.fixed(part.offset, len));
                 continue;
             }
             for word in Word::covering(part.offset, len) {
-                saved.words.push((word, word.read(words).unwrap_or_default()));
+                saved.texts.push((word, word.read(words)));
             }
         }
         let put = element.put();
@@ -124,6 +162,7 @@ impl Footprint {
                 false => saved.add_slot(slot, element),
             }
         }
+        saved.has_rest = !(saved.texts.is_empty() && saved.long.is_empty() && saved.blocks.is_empty());
         saved.is_something = true;
     }
 
@@ -135,84 +174,33 @@ impl Footprint {
         }
         let words = element.words();
         // Compared all at once: as a rule they are the same.
-        let mut different = 0;
-        for (word, saved) in &saved.words {
-            let Some(found) = word.read(words) else { return false };
-            different |= found ^ saved;
-        }
-        different == 0 && saved.rest_matches(element)
+        let pairs = self.words.iter().zip(&saved.words);
+        let different = pairs.fold(0, |different, (word, saved)| different | (word.read(words) ^ saved));
+        different == 0 && (!saved.has_rest || saved.rest_matches(element))
     }
 }
 
-/// Tells elements apart by the values of some fields, mostly: a number that is made of a few of them.
-#[derive(Clone, Debug, Default)]
-pub struct Fingerprint {
-    words: Vec<Word>,
-    slots: Vec<u32>,
-}
-
-impl Fingerprint {
-    /// How many words, and how many slots, are looked at at most.
-    const PARTS: usize = 8;
-
-    /// Made of the values of these fields, of each only the beginning.
-    pub fn of<'a>(accessors: impl IntoIterator<Item = &'a Accessor>) -> Self {
-        let mut fingerprint = Self::default();
-        for accessor in accessors {
-            match accessor.place {
-                Place::Fixed { offset, len } | Place::Bits { offset, len, .. } => {
-                    fingerprint.words.extend(Word::covering(offset, len.min(WORD as u32)));
-                }
-                Place::Slot(slot) => fingerprint.slots.push(slot),
-                Place::Nowhere => {}
-            }
-        }
-        fingerprint.words.truncate(Self::PARTS);
-        // Most texts are made of numbers.
-        let slots = if fingerprint.words.is_empty() { Self::PARTS } else { 0 };
-        fingerprint.slots.truncate(slots);
-        fingerprint
-    }
-
-    /// The number of `element`. Its highest bits are the best.
-    #[inline]
-    pub fn take(&self, element: &Element) -> u64 {
-        // Each with a factor of its own, so that none waits for another.
-        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-        let (mut number, mut factor) = (0u64, STEP);
-        let mut add = |value: u64| {
-            number = number.wrapping_add(value.wrapping_mul(factor));
-            factor = factor.wrapping_add(STEP << 1);
-        };
-        let words = element.words();
-        for word in &self.words {
-            add(word.read(words).unwrap_or_default());
-        }
-        for slot in &self.slots {
-            let bytes = element.slot(*slot);
-            // Names of containers and pods differ in their ends.
-            let end = bytes.last_chunk().map_or(0, |end| u64::from_ne_bytes(*end));
-            add(end ^ bytes.len() as u64);
-        }
-        number
-    }
-}
-
-/// Parts of this many bytes are not compared by words.
-const LONG: u32 = 64;
+/// Longer parts are not compared by words.
+const SHORT: u32 = 64;
+/// The same for texts, where most of a part does not count.
+const SHORT_TEXT: u32 = 32;
 
 /// What a footprint has saved of an element.
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
-    words: Vec<(Word, u64)>,
+    words: Vec<u64>,
+    /// What stands for the values of slots that have been put there; 0 where there are none.
+    put: u32,
+    /// Words of texts that have room for more.
+    texts: Vec<(Word, u64)>,
     /// Offset and length of long parts, of which the bytes come first in `bytes`.
     long: Vec<(u32, u32)>,
     blocks: Vec<Block>,
     spans: Vec<SavedSpan>,
     bytes: Vec<u8>,
-    /// What stands for the values of all other slots; 0 where there are none.
-    put: u32,
     is_something: bool,
+    /// There is more than words and what was put there.
+    has_rest: bool,
 }
 
 /// Where the value of a slot was, counted from the beginning of its block.
@@ -255,11 +243,12 @@ struct Block {
 impl Saved {
     fn clear(&mut self) {
         self.words.clear();
+        self.texts.clear();
+        self.put = 0;
         self.long.clear();
         self.blocks.clear();
         self.spans.clear();
         self.bytes.clear();
-        self.put = 0;
     }
 
     /// Adds the value of a slot, after those of all slots before.
@@ -292,8 +281,11 @@ impl Saved {
         self.bytes.extend_from_slice(element.slot(slot));
     }
 
-    #[inline]
     fn rest_matches(&self, element: &Element) -> bool {
+        let words = element.words();
+        if self.texts.iter().any(|(word, saved)| word.read(words) != *saved) {
+            return false;
+        }
         let mut bytes = self.bytes.as_slice();
         let mut is_next = |found: &[u8]| match bytes.split_at_checked(found.len()) {
             Some((expected, others)) => {
@@ -318,7 +310,7 @@ impl Saved {
             let different = found.iter().zip(expected).fold(0, |different, (found, expected)| {
                 different | expected.difference(*found, begin)
             });
-            if different != 0 || !is_next(element.between(begin, begin + block.len)) {
+            if different != 0 || (block.len > 0 && !is_next(element.between(begin, begin + block.len))) {
                 return false;
             }
         }

@@ -1,6 +1,7 @@
 //! Pipelines: what happens to the packets of one data source, in which order.
 
 use super::code::{Code, CodeSubscription, CodeView, NoCode};
+use super::derive::{Derivation, Derivations, LazyElement};
 use super::element::Element;
 use super::loss::LossPlace;
 use crate::Result;
@@ -16,6 +17,8 @@ pub enum Flow {
 
 /// Called for each element: of a single data source its packets, of an array data source each element in order.
 pub type ElementFn = Box<dyn FnMut(&mut Element) -> Result<Flow> + Send>;
+/// Called for each element of a single data source that has come so far, with what is left to be made of it.
+pub type LazyFn = Box<dyn FnMut(LazyElement<'_>) -> Result<()> + Send>;
 /// Called for each whole array.
 pub type ArrayFn = Box<dyn FnMut(&mut Vec<Element>) -> Result<Flow> + Send>;
 /// Called when a producer has nothing more for now: the moment to write out what was buffered.
@@ -28,12 +31,16 @@ enum Subscriber {
     Element(ElementFn),
     Array(ArrayFn),
     Code(CodeSubscription),
+    Derivation(Derivation),
+    Lazy(LazyFn, Derivations),
 }
 
 /// The subscribers of one data source in ascending priority, equal priorities in subscription order.
 #[derive(Default)]
 pub struct Pipeline {
     subscribers: Vec<(i32, Subscriber)>,
+    /// Whether the last subscriber has what is left to it.
+    is_settled: bool,
     flushers: Vec<FlushFn>,
     loss_watchers: Vec<LossFn>,
 }
@@ -49,6 +56,21 @@ impl Pipeline {
     /// Subscribes to elements.
     pub fn subscribe(&mut self, priority: i32, call: impl FnMut(&mut Element) -> Result<Flow> + Send + 'static) {
         self.insert(priority, Subscriber::Element(Box::new(call)));
+    }
+
+    /// Subscribes something that makes values.
+    pub fn derive(&mut self, priority: i32, derivation: Derivation) {
+        self.insert(priority, Subscriber::Derivation(derivation));
+    }
+
+    /// Subscribes to the elements of a single data source, as one who needs not all values of each: if it is the last one, and makers of values are
+    /// right before it, they are left to it.
+    pub fn subscribe_lazily(
+        &mut self,
+        priority: i32,
+        call: impl FnMut(LazyElement<'_>) -> Result<()> + Send + 'static,
+    ) {
+        self.insert(priority, Subscriber::Lazy(Box::new(call), Derivations::default()));
     }
 
     /// Subscribes to whole arrays; single data sources never call it.
@@ -108,12 +130,20 @@ impl Pipeline {
     /// Like [`emit`](Self::emit), with the gadget's own code at hand.
     #[inline]
     pub fn emit_with(&mut self, element: &mut Element, code: &mut impl Code) -> Result<()> {
+        if !self.is_settled {
+            self.settle();
+        }
         for (_, subscriber) in &mut self.subscribers {
             match subscriber {
                 Subscriber::Element(call) => {
                     if call(element)? == Flow::Discard {
                         return Ok(());
                     }
+                }
+                Subscriber::Lazy(call, derivations) => call(derivations.meet(element)?)?,
+                Subscriber::Derivation(derivation) => {
+                    derivation.meet(element)?;
+                    derivation.derive(element);
                 }
                 Subscriber::Code(subscription) => code.single(*subscription, element),
                 Subscriber::Array(_) => {}
@@ -147,6 +177,13 @@ impl Pipeline {
                     });
                     result?;
                 }
+                Subscriber::Derivation(derivation) => {
+                    for element in elements.iter_mut() {
+                        derivation.meet(element)?;
+                        derivation.derive(element);
+                    }
+                }
+                Subscriber::Lazy(..) => {}
                 Subscriber::Array(call) => {
                     if call(elements)? == Flow::Discard {
                         return Ok(());
@@ -173,7 +210,47 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Leaves the makers of values before the last subscriber to it, if it is a lazy one.
+    #[cold]
+    fn settle(&mut self) {
+        self.is_settled = true;
+        let Some((last, before)) = self.subscribers.split_last() else {
+            return;
+        };
+        if !matches!(last, (_, Subscriber::Lazy(..))) {
+            return;
+        }
+        let is_derivation = |(_, subscriber): &(i32, Subscriber)| matches!(subscriber, Subscriber::Derivation(_));
+        let left = before.iter().rev().take_while(|other| is_derivation(other)).count();
+        let left = self.subscribers.drain(before.len() - left..before.len());
+        let left = left.filter_map(|(priority, subscriber)| match subscriber {
+            Subscriber::Derivation(derivation) => Some((priority, derivation)),
+            _ => None,
+        });
+        let left = Derivations::new(left.collect());
+        if let Some((_, Subscriber::Lazy(_, derivations))) = self.subscribers.last_mut() {
+            *derivations = left;
+        }
+    }
+
+    /// Undoes [`settle`](Self::settle).
+    fn unsettle(&mut self) {
+        if !std::mem::take(&mut self.is_settled) {
+            return;
+        }
+        let Some((_, Subscriber::Lazy(_, derivations))) = self.subscribers.last_mut() else {
+            return;
+        };
+        let left = std::mem::take(derivations).into_all();
+        let last = self.subscribers.len() - 1;
+        let left = left
+            .into_iter()
+            .map(|(priority, derivation)| (priority, Subscriber::Derivation(derivation)));
+        self.subscribers.splice(last..last, left);
+    }
+
     fn insert(&mut self, priority: i32, subscriber: Subscriber) {
+        self.unsettle();
         let at = self.subscribers.partition_point(|(other, _)| *other <= priority);
         self.subscribers.insert(at, (priority, subscriber));
     }

@@ -284,7 +284,7 @@ fn footprints_tell_sameness() {
     .unwrap();
     let text = ds.add_field(NewField::new("text", Scalar::String)).unwrap();
     let of = |name: &str| ds.field(name).unwrap().any();
-    let footprint = Footprint::of(&[of("a"), of("b"), of("text")]);
+    let footprint = Footprint::of(&[of("a"), of("b"), of("text")], &[]);
     let mut element = Element::new(ds.layout());
     let mut saved = Saved::default();
     assert!(!footprint.matches(&element, &saved), "nothing was saved yet");
@@ -304,7 +304,8 @@ fn footprints_tell_sameness() {
 #[test]
 fn footprints_are_of_their_fields_and_of_nothing_else() {
     let mut ds = source();
-    let places = [(0, 1), (1, 2), (5, 8), (13, 3), (20, 16), (38, 2)];
+    // Some lie in others.
+    let places = [(0, 1), (1, 2), (5, 8), (13, 3), (20, 16), (21, 1), (24, 3), (38, 2)];
     let names: Vec<String> = places.iter().map(|(offset, _)| format!("f{offset}")).collect();
     let fields: Vec<StaticField> = names
         .iter()
@@ -313,7 +314,7 @@ fn footprints_are_of_their_fields_and_of_nothing_else() {
         .collect();
     let container = ds.add_static_fields(40, &fields).unwrap();
     let accessors: Vec<Accessor> = names.iter().map(|name| ds.field(name).unwrap().any()).collect();
-    let footprint = Footprint::of(&accessors);
+    let footprint = Footprint::of(&accessors, &[]);
     let mut element = Element::new(ds.layout());
     let mut saved = Saved::default();
     footprint.save(&element, &mut saved);
@@ -333,11 +334,11 @@ fn footprints_of_texts_end_with_them() {
     let mut ds = source();
     let fields = [
         StaticField::new("before", Scalar::Uint32, 0, 4),
-        StaticField::new("text", Scalar::CString, 4, 12),
+        StaticField::new("text", Scalar::CString, 4, 36),
     ];
-    let container = ds.add_static_fields(16, &fields).unwrap();
+    let container = ds.add_static_fields(40, &fields).unwrap();
     let accessors = ["before", "text"].map(|name| ds.field(name).unwrap().any());
-    let footprint = Footprint::of(&accessors);
+    let footprint = Footprint::of(&accessors, &[]);
     let element = |text: &[u8]| {
         let mut element = Element::new(ds.layout());
         element.set_container(container, &[&[0; 4], text].concat());
@@ -348,9 +349,13 @@ fn footprints_of_texts_end_with_them() {
         (&b"abc\0"[..], &b"abc\0garbage"[..], [&b"abcd"[..], b"ab\0", b""]),
         (b"", b"\0garbage", [b"a", b"\x01", b"\xff"]),
         (
-            b"twelve chars",
-            b"twelve chars",
-            [b"twelve char\0", b"twelve chart", b"Twelve chars"],
+            b"as many characters as there is room ",
+            b"as many characters as there is room ",
+            [
+                b"as many characters as there is room\0",
+                b"as many characters as there is rooms",
+                b"As many characters as there is room ",
+            ],
         ),
     ] {
         footprint.save(&element(text), &mut saved);
@@ -368,7 +373,7 @@ fn values_that_were_put_are_told_apart_by_that() {
     let ids = ["before", "a", "b", "c", "after"].map(&mut text);
     let all = ids.map(|id| ds.accessor(id));
     let [before, a, b, c, after] = all;
-    let footprint = Footprint::of(&all);
+    let footprint = Footprint::of(&all, &[]);
     let set = |accessor: &Accessor, element: &mut Element, text: &str| accessor.set(element, text.as_bytes()).unwrap();
     let values = |of: &[Accessor], text: &str| {
         let mut element = Element::new(ds.layout());
@@ -422,7 +427,7 @@ fn footprints_compare_values_wherever_they_lie() {
     let others = ["other", "another"].map(&mut text);
     let [of, others] =
         [ids.to_vec(), others.to_vec()].map(|ids| ids.iter().map(|id| ds.accessor(*id)).collect::<Vec<_>>());
-    let footprint = Footprint::of(&of);
+    let footprint = Footprint::of(&of, &[]);
     // What else is written before and in between is no part of it.
     let element = |order: [usize; 4], values: [&[u8]; 4], before: [&[u8]; 2]| {
         let mut element = Element::new(ds.layout());
@@ -475,11 +480,11 @@ fn fingerprints_are_others_when_values_are() {
     let added = add(&mut ds, "added", Scalar::Uint32);
     let texts = ["name", "pod"].map(|name| add(&mut ds, name, Scalar::String));
     let [a, b] = ["a", "b"].map(|name| ds.field(name).unwrap().any());
-    let different = |fingerprint: &Fingerprint, changes: &[&dyn Fn(&mut Element)]| {
+    let different = |footprint: &Footprint, changes: &[&dyn Fn(&mut Element)]| {
         let numbers = changes.iter().map(|change| {
             let mut element = Element::new(ds.layout());
             change(&mut element);
-            fingerprint.take(&element) >> 32
+            footprint.number(&element) >> 32
         });
         let numbers: std::collections::HashSet<u64> = numbers.collect();
         numbers.len()
@@ -492,9 +497,9 @@ fn fingerprints_are_others_when_values_are() {
         &|element| added.set_bits(element, 1),
         &|element| added.set_bits(element, 1 << 31),
     ];
-    assert_eq!(different(&Fingerprint::of([&a, &b, &added, &texts[0]]), &of_numbers), 6);
-    assert_eq!(different(&Fingerprint::of([&a]), &of_numbers), 3);
-    assert_eq!(different(&Fingerprint::of([]), &of_numbers), 1);
+    assert_eq!(different(&Footprint::of(&[], &[a, b, added, texts[0]]), &of_numbers), 6);
+    assert_eq!(different(&Footprint::of(&[a, texts[0]], &[a]), &of_numbers), 3);
+    assert_eq!(different(&Footprint::of(&[], &[]), &of_numbers), 1);
     // Names of the same length that begin alike.
     let of_texts: [&dyn Fn(&mut Element); 5] = [
         &|_| (),
@@ -503,7 +508,7 @@ fn fingerprints_are_others_when_values_are() {
         &|element| texts[1].set(element, b"container-1").unwrap(),
         &|element| texts[1].set(element, b"web").unwrap(),
     ];
-    assert_eq!(different(&Fingerprint::of(&texts), &of_texts), 5);
+    assert_eq!(different(&Footprint::of(&texts, &texts), &of_texts), 5);
 }
 
 #[test]
@@ -520,7 +525,7 @@ fn footprints_of_long_parts() {
         .chain([&"text".to_owned()])
         .map(|name| ds.field(name).unwrap().any())
         .collect();
-    let footprint = Footprint::of(&accessors);
+    let footprint = Footprint::of(&accessors, &[]);
     let mut element = Element::new(ds.layout());
     ds.accessor(text).set(&mut element, b"text").unwrap();
     let mut saved = Saved::default();
@@ -557,7 +562,19 @@ fn values_move_from_one_element_to_another() {
     let mut to = Element::new(ds.layout());
     a.set(&mut to, b"kept").unwrap();
     left_out.set_bits(&mut to, 1);
+    values.announce(&mut to);
+    let footprint = Footprint::of(&[n, b], &[]);
+    let mut saved = Saved::default();
     values.put(&mut to);
+    footprint.save(&to, &mut saved);
+    let mut announced = Element::new(ds.layout());
+    values.announce(&mut announced);
+    assert!(
+        values.can_wait() && footprint.matches(&announced, &saved),
+        "known before they are there"
+    );
+    b.set(&mut announced, b"other").unwrap();
+    assert!(!footprint.matches(&announced, &saved));
     assert_eq!(
         [n, small, left_out, large].map(|accessor| accessor.bits(&to)),
         [7, 8, 1, 10]

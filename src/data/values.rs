@@ -4,14 +4,15 @@ use super::accessor::Accessor;
 use super::element::{Element, Span};
 use super::field::Place;
 use super::put::Put;
+use super::word::Word;
 
 /// See the module documentation. Only for elements of the data source that the accessors are of.
 #[derive(Clone, Debug, Default)]
 pub struct Values {
     /// Stands for those in slots.
     put: Put,
-    /// Those of fixed size, neighbours together.
-    fixed: Vec<(u32, Vec<u8>)>,
+    /// Those of fixed size.
+    fixed: Vec<(Word, u64)>,
     bytes: Vec<u8>,
     /// Where in `bytes` the values of slots are, for runs of them from a first one on.
     spans: Vec<(u32, Vec<Span>)>,
@@ -24,10 +25,15 @@ impl Values {
         for accessor in accessors {
             match accessor.place {
                 Place::Fixed { offset, len } => {
-                    let bytes = element.fixed(offset, len);
-                    match values.fixed.last_mut() {
-                        Some((start, run)) if *start + run.len() as u32 == offset => run.extend_from_slice(bytes),
-                        _ => values.fixed.push((offset, bytes.to_vec())),
+                    for word in Word::covering(offset, len) {
+                        let value = word.read(element.words());
+                        match values.fixed.last_mut() {
+                            Some((last, values)) if last.index == word.index => {
+                                last.mask |= word.mask;
+                                *values |= value;
+                            }
+                            _ => values.fixed.push((word, value)),
+                        }
                     }
                 }
                 Place::Slot(slot) => {
@@ -52,12 +58,22 @@ impl Values {
         values
     }
 
-    /// Puts the values into `element`.
+    /// Puts those of fixed size into `element`, and lets it be known that the others follow. Until they do, nobody may read them.
+    #[inline]
+    pub fn announce(&self, element: &mut Element) {
+        element.write_words(&self.fixed);
+        element.announce(self.put);
+    }
+
+    /// Puts those of variable length into `element`.
     #[inline]
     pub fn put(&self, element: &mut Element) {
-        for (offset, bytes) in &self.fixed {
-            element.fixed_mut(*offset, bytes.len() as u32).copy_from_slice(bytes);
-        }
         element.write_slots(&self.bytes, &self.spans, self.put);
+    }
+
+    /// Whether elements in which they were announced are known by that, so that those of variable length may be put there later or never.
+    #[inline]
+    pub fn can_wait(&self) -> bool {
+        self.put.id() != 0
     }
 }

@@ -119,12 +119,17 @@ impl EbpfObject {
             Err(error) => error,
         };
         let refused = log.refusal(LOG_TAIL).map(|refusal| refusal.program);
+        let is_forbidden = error.kind() == libbpf_rs::ErrorKind::PermissionDenied;
         let error = load_error(&error, &log);
         match refused {
             None if linked => Ok(Attempt::WithoutLinks),
             Some(program) => {
                 let info = self.programs().iter().find(|info| info.name == program);
-                let error = match info.and_then(too_old) {
+                let hint = info.and_then(|info| match too_old(info) {
+                    None if is_forbidden => Some(forbidden(info)),
+                    hint => hint,
+                });
+                let error = match hint {
                     Some(hint) => error.with_hint(hint),
                     None => error,
                 };
@@ -539,6 +544,15 @@ fn too_old(program: &ProgramInfo) -> Option<String> {
     Some(format!(
         "programs like {name:?} (section {section:?}) came with Linux {since}"
     ))
+}
+
+/// What is said of a program that the kernel knows, but does not permit.
+fn forbidden(program: &ProgramInfo) -> String {
+    let (name, section) = (&program.name, &program.section);
+    format!(
+        "this kernel does not permit programs like {name:?} (section {section:?}), or not what it calls: \
+         `cat /sys/kernel/security/lockdown` says whether it is locked down"
+    )
 }
 
 pub(super) fn say_left_out(program: &ProgramInfo, error: &Error) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::fields::EnumValues;
 use super::kernel_stacks::KernelStackTexts;
 use crate::data::{
-    DataSource, Element, FieldId, Flow, NewField, RecordIds, Rest, Scalar, SourceType, StaticField, Stream,
+    DataSource, Derivation, Element, FieldId, NewField, RecordIds, Rest, Scalar, SourceType, StaticField, Stream,
 };
 use crate::metadata::SourceSettings;
 use crate::metadata::config::Config;
@@ -210,19 +210,19 @@ impl Texts {
             }
             if let RecordedStacks::Known(known) = &context.recorded_stacks {
                 let known = known.clone();
-                stream.pipeline.subscribe(priority, move |element| {
+                let derivation = Derivation::always([target], move |element| {
                     let key = StackKey::Kernel(id.bits(element) as u32);
                     known.write(key, &[target], element);
-                    Ok(Flow::Continue)
                 });
+                stream.pipeline.derive(priority, derivation);
                 continue;
             }
             let mut texts = KernelStackTexts::new(context.stack_maps.clone());
-            stream.pipeline.subscribe(priority, move |element| {
+            let derivation = Derivation::always([target], move |element| {
                 let id = id.bits(element) as u32;
                 target.write(element, |out| texts.append(id, out));
-                Ok(Flow::Continue)
             });
+            stream.pipeline.derive(priority, derivation);
         }
     }
 
@@ -234,11 +234,12 @@ impl Texts {
             }
             let source = stream.source.accessor(field.source);
             let target = stream.source.accessor(field.target);
-            stream.pipeline.subscribe(priority, move |element| {
+            let text = move |element: &mut Element| {
                 let value = source.bits(element);
                 target.write(element, |out| field.values.format(value, &field.separator, out));
-                Ok(Flow::Continue)
-            });
+            };
+            let derivation = Derivation::new([source], [target], text);
+            stream.pipeline.derive(priority, derivation);
         }
     }
 }

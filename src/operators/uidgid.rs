@@ -10,20 +10,18 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use nix::time::{ClockId, clock_gettime};
 
 use super::formatters::target_name;
 use super::{Context, Explanation, Instance, explain, priority};
-use crate::data::{Accessor, Element, FieldId, Flow, NewField, Scalar};
+use crate::data::{Accessor, Derivation, Derive, Element, FieldId, NewField, Scalar};
 use crate::output::number;
 use crate::{Error, Result};
 
 const MILLISECOND: i64 = 1_000_000;
-/// In place of a time: it is to be looked at.
-const PAUSED: i64 = i64::MIN;
 /// How long after a look at the files a known name is used without another.
 const FRESH: i64 = 1000 * MILLISECOND;
 /// The same for an id without a name.
@@ -305,7 +303,7 @@ pub struct RecordedNames {
 struct SharedNames {
     tables: Mutex<NameTables>,
     /// Counts how often the tables were replaced.
-    version: AtomicU64,
+    version: Arc<AtomicU64>,
 }
 
 impl RecordedNames {
@@ -329,10 +327,6 @@ impl RecordedNames {
             What::Group => tables.groups.clone(),
         }
     }
-
-    fn version(&self) -> u64 {
-        self.shared.version.load(Ordering::Acquire)
-    }
 }
 
 /// Where a resolver has its names from.
@@ -340,8 +334,8 @@ impl RecordedNames {
 enum NameSource {
     /// A file of this machine.
     File(Arc<Mutex<File>>),
-    /// A recording, with the version of the names that are in use.
-    Recorded(RecordedNames, u64),
+    /// A recording.
+    Recorded(RecordedNames),
 }
 
 /// Finds the names of ids.
@@ -350,9 +344,14 @@ struct Resolver {
     what: What,
     source: NameSource,
     names: Arc<Names>,
+    now: i64,
     refreshed: i64,
-    /// Counts how often `names` may have become others.
-    readings: u64,
+    /// An id without a name was met.
+    met_unknown: bool,
+    /// Grows when there are other names than before.
+    version: Arc<AtomicU64>,
+    /// The version of `names`.
+    reading: u64,
 }
 
 /// What stands for one id. Most events have the ids of those before.
@@ -360,10 +359,8 @@ struct Resolver {
 struct Kept {
     id: u32,
     name: Vec<u8>,
-    /// The reading it is of; 0 before there is anything.
-    reading: u64,
-    /// Of an id without a name, when it may have got one.
-    until: i64,
+    /// The reading it is of; `None` before there is anything.
+    reading: Option<u64>,
 }
 
 impl Resolver {
@@ -373,74 +370,85 @@ impl Resolver {
             what,
             source: NameSource::File(file),
             names,
+            now: i64::MIN,
             refreshed: i64::MIN,
-            readings: 1,
+            met_unknown: false,
+            version: Arc::default(),
+            reading: 0,
         }
     }
 
     /// The resolver for the machine that events come from.
     fn of(what: What, context: &Context) -> Self {
-        match &context.host.names {
-            None => Self::new(what, what.shared()),
-            Some(recorded) => Self {
-                what,
-                source: NameSource::Recorded(recorded.clone(), recorded.version()),
-                names: recorded.table(what).unwrap_or_default(),
-                refreshed: i64::MIN,
-                readings: 1,
-            },
+        let Some(recorded) = &context.host.names else {
+            return Self::new(what, what.shared());
+        };
+        let version = Arc::clone(&recorded.shared.version);
+        Self {
+            what,
+            source: NameSource::Recorded(recorded.clone()),
+            names: recorded.table(what).unwrap_or_default(),
+            now: i64::MIN,
+            refreshed: i64::MIN,
+            met_unknown: false,
+            reading: version.load(Ordering::Acquire),
+            version,
         }
     }
 
-    #[inline]
-    fn refresh(&mut self, now: i64, age: i64) {
-        match &mut self.source {
-            NameSource::File(file) if now.saturating_sub(self.refreshed) >= age => {
-                self.refreshed = now;
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                self.names = Arc::clone(file.refresh(now, age));
-                self.readings += 1;
-            }
-            NameSource::Recorded(recorded, version) if recorded.version() != *version => {
-                *version = recorded.version();
-                self.names = recorded.table(self.what).unwrap_or_default();
-                self.readings += 1;
-            }
-            _ => {}
+    /// It is `now`, in nanoseconds of the monotonic clock.
+    fn advance(&mut self, now: i64) {
+        self.now = now;
+        self.refresh(if self.met_unknown { FRESH_UNKNOWN } else { FRESH });
+    }
+
+    /// Has the file looked at if that was not done for `age` nanoseconds.
+    fn refresh(&mut self, age: i64) {
+        let NameSource::File(file) = &self.source else {
+            return;
+        };
+        if self.now.saturating_sub(self.refreshed) < age {
+            return;
+        }
+        self.refreshed = self.now;
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = file.refresh(self.now, age);
+        if !Arc::ptr_eq(names, &self.names) {
+            self.names = Arc::clone(names);
+            self.met_unknown = false;
+            self.reading = self.version.fetch_add(1, Ordering::Release) + 1;
         }
     }
 
     /// What stands for an id: its name, or that it has none. `kept` is what did so the last time.
-    #[inline]
-    fn name<'k>(&mut self, id: u32, now: i64, kept: &'k mut Kept) -> &'k [u8] {
-        self.refresh(now, FRESH);
-        if kept.id != id || kept.reading != self.readings || now >= kept.until {
-            self.look_up(id, now, kept);
+    fn name<'k>(&mut self, id: u32, kept: &'k mut Kept) -> &'k [u8] {
+        if let NameSource::Recorded(recorded) = &self.source {
+            let version = self.version.load(Ordering::Acquire);
+            if version != self.reading {
+                self.reading = version;
+                self.names = recorded.table(self.what).unwrap_or_default();
+            }
+        }
+        if kept.id != id || kept.reading != Some(self.reading) {
+            self.look_up(id, kept);
         }
         &kept.name
     }
 
-    fn look_up(&mut self, id: u32, now: i64, kept: &mut Kept) {
+    fn look_up(&mut self, id: u32, kept: &mut Kept) {
         if self.names.get(id).is_none() {
-            self.refresh(now, FRESH_UNKNOWN);
+            self.refresh(FRESH_UNKNOWN);
         }
         kept.name.clear();
-        kept.until = match self.names.get(id) {
-            Some(name) => {
-                kept.name.extend_from_slice(name.as_bytes());
-                i64::MAX
-            }
+        match self.names.get(id) {
+            Some(name) => kept.name.extend_from_slice(name.as_bytes()),
             None => {
+                self.met_unknown = true;
                 kept.name.extend_from_slice(self.what.prefix());
                 number::append_u64(u64::from(id), &mut kept.name);
-                match self.source {
-                    NameSource::File(_) => self.refreshed.saturating_add(FRESH_UNKNOWN),
-                    // These are what they are until there are others.
-                    NameSource::Recorded(..) => i64::MAX,
-                }
             }
-        };
-        (kept.id, kept.reading) = (id, self.readings);
+        }
+        (kept.id, kept.reading) = (id, Some(self.reading));
     }
 }
 
@@ -540,10 +548,11 @@ impl Instance for UidGidResolver {
                 (What::Group, priority::subscription::GROUPS),
             ] {
                 let demand = &context.streams[index].demand;
-                let mut jobs: Vec<Job> = self
+                let steps = self
                     .steps
                     .iter()
-                    .filter(|step| step.stream == index && step.what == what && demand.wants(step.output))
+                    .filter(|step| step.stream == index && step.what == what && demand.wants(step.output));
+                let jobs: Vec<Job> = steps
                     .map(|step| Job {
                         id: step.id,
                         name: step.name,
@@ -553,30 +562,38 @@ impl Instance for UidGidResolver {
                 if jobs.is_empty() {
                     continue;
                 }
-                let mut resolver = Resolver::of(what, context);
-                // Between two pauses no time passes that would matter, and asking for it costs more than a name.
-                let time = Arc::new(AtomicI64::new(PAUSED));
-                let paused = Arc::clone(&time);
+                let inputs: Vec<Accessor> = jobs.iter().map(|job| job.id).collect();
+                let outputs: Vec<Accessor> = jobs.iter().map(|job| job.name).collect();
+                let len = |id: &Accessor| id.kind().fixed_size().unwrap_or_default();
+                let resolver = Resolver::of(what, context);
+                let version = Arc::clone(&resolver.version);
+                let paused = Arc::new(AtomicBool::new(true));
+                let text = NameText {
+                    wrong_len: inputs.iter().map(len).find(|len| *len != size_of::<u32>()),
+                    jobs,
+                    resolver,
+                    paused: Arc::clone(&paused),
+                };
                 let pipeline = &mut context.streams[index].pipeline;
                 pipeline.on_flush(move || {
-                    paused.store(PAUSED, Ordering::Relaxed);
+                    paused.store(true, Ordering::Relaxed);
                     Ok(())
                 });
-                pipeline.subscribe(priority, move |element| {
-                    let mut now = time.load(Ordering::Relaxed);
-                    if now == PAUSED {
-                        now = self::now();
-                        time.store(now, Ordering::Relaxed);
-                    }
-                    for job in &mut jobs {
-                        job.run(&mut resolver, now, element)?;
-                    }
-                    Ok(Flow::Continue)
-                });
+                pipeline.derive(priority, Derivation::new(inputs, outputs, text).versioned(version));
             }
         }
         Ok(())
     }
+}
+
+/// Writes names beside ids.
+struct NameText {
+    jobs: Vec<Job>,
+    resolver: Resolver,
+    /// The bytes of a field that no id has.
+    wrong_len: Option<usize>,
+    /// Nothing came for a while. Between two pauses no time passes that would matter, and asking for it costs more than a name.
+    paused: Arc<AtomicBool>,
 }
 
 /// A field with ids, and the one for their names.
@@ -586,18 +603,28 @@ struct Job {
     kept: Kept,
 }
 
-impl Job {
+impl Derive for NameText {
+    fn meets(&self) -> bool {
+        true
+    }
+
     #[inline]
-    fn run(&mut self, resolver: &mut Resolver, now: i64, element: &mut Element) -> Result<()> {
-        let Ok(id) = <[u8; 4]>::try_from(self.id.bytes(element)) else {
-            return Err(Error::invalid(format!(
-                "invalid field length, expected 4, got {}",
-                self.id.bytes(element).len()
-            )));
-        };
-        let name = resolver.name(u32::from_ne_bytes(id), now, &mut self.kept);
-        self.name.write(element, |out| out.extend_from_slice(name));
-        Ok(())
+    fn meet(&mut self, _: &mut Element) -> Result<()> {
+        if self.paused.load(Ordering::Relaxed) {
+            self.paused.store(false, Ordering::Relaxed);
+            self.resolver.advance(now());
+        }
+        match self.wrong_len {
+            None => Ok(()),
+            Some(len) => Err(Error::invalid(format!("invalid field length, expected 4, got {len}"))),
+        }
+    }
+
+    fn derive(&mut self, element: &mut Element) {
+        for job in &mut self.jobs {
+            let name = self.resolver.name(job.id.bits(element) as u32, &mut job.kept);
+            job.name.write(element, |out| out.extend_from_slice(name));
+        }
     }
 }
 
@@ -610,7 +637,8 @@ mod tests {
     }
 
     fn kept_text(resolver: &mut Resolver, id: u32, now: i64, kept: &mut Kept) -> String {
-        String::from_utf8(resolver.name(id, now, kept).to_vec()).unwrap()
+        resolver.advance(now);
+        String::from_utf8(resolver.name(id, kept).to_vec()).unwrap()
     }
 
     fn names(text: &str) -> Vec<(u32, String)> {
@@ -656,12 +684,12 @@ mod tests {
             "uid:2",
             "not looked at again yet"
         );
-        let later = FRESH / 2;
         assert_eq!(
-            kept_text(&mut users, 1, later, &mut one),
+            kept_text(&mut users, 1, before, &mut one),
             "old",
             "not looked at again yet"
         );
+        let later = FRESH / 2;
         assert_eq!(
             kept_text(&mut users, 2, later, &mut two),
             "new",

@@ -12,7 +12,7 @@ use super::recorded_stacks::{RecordedStack, RecordedStacks, StackKey};
 use super::stack_maps::{FrameFile, StackMaps, build_ids};
 use super::{Context, Explanation, Instance, OperatorNote, priority};
 use crate::containers::Host;
-use crate::data::{Accessor, DataSource, Element, FieldId, Flags, Flow, NewField, Scalar};
+use crate::data::{Accessor, DataSource, Derivation, Element, FieldId, Flags, NewField, Scalar};
 use crate::metadata::params::{Param, ParamValues};
 use crate::symbols::{Process, Stack, UserSymbols, UserSymbolsOptions};
 use crate::{Error, Result, places};
@@ -264,23 +264,24 @@ impl Instance for UserStacks {
                 let known = known.clone();
                 // Symbols are the last ones, and can be done without.
                 let fields = fields[..if symbolizing { 3 } else { 2 }].to_vec();
-                pipeline.subscribe(priority::subscription::USER_STACK, move |element| {
+                let derivation = Derivation::always(fields.clone(), move |element| {
                     if members.is_something(element) {
                         known.write(members.key(element), &fields, element);
                     }
-                    Ok(Flow::Continue)
                 });
+                pipeline.derive(priority::subscription::USER_STACK, derivation);
                 continue;
             }
             let mut texts = texts_with(symbols.clone().filter(|_| wanted[2]));
-            pipeline.subscribe(priority::subscription::USER_STACK, move |element| {
+            // The same stack of a process may have other symbols later.
+            let derivation = Derivation::always(fields, move |element| {
                 if let Some(texts) = texts.of(element) {
                     for (field, text) in fields.iter().zip(texts.iter()) {
                         field.write(element, |out| out.extend_from_slice(text.as_bytes()));
                     }
                 }
-                Ok(Flow::Continue)
             });
+            pipeline.derive(priority::subscription::USER_STACK, derivation);
         }
         Ok(())
     }

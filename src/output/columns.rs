@@ -14,7 +14,8 @@ use width::Extent;
 use super::fields::Selection;
 use super::json;
 use super::number;
-use crate::data::{Accessor, DataSource, Element, Field, FieldId, Kind, Scalar};
+use super::repeats::Repeats;
+use crate::data::{Accessor, DataSource, Element, Field, FieldId, Kind, Lazy, Scalar};
 use crate::{Error, Result};
 
 /// Writes elements of one data source as lines of a table.
@@ -23,6 +24,7 @@ pub struct Table {
     shown: Vec<Column>,
     left_out: Vec<String>,
     made: Vec<Made>,
+    repeats: Repeats,
 }
 
 /// What there is to know about a column.
@@ -114,7 +116,9 @@ impl Table {
             shown,
             left_out: Vec::new(),
             made: Vec::new(),
+            repeats: Repeats::new(0, std::iter::empty()),
         };
+        table.settle();
         if let Some(total) = terminal {
             if selection.is_default() {
                 table.leave_out(total);
@@ -154,6 +158,7 @@ impl Table {
             write: Box::new(write),
             text: Vec::new(),
         });
+        self.settle();
         found
     }
 
@@ -175,6 +180,13 @@ impl Table {
         for (column, index) in self.shown.iter_mut().zip(indices) {
             column.width = widths[index];
         }
+        self.repeats.forget();
+    }
+
+    /// The columns are what they are now.
+    fn settle(&mut self) {
+        let values = self.shown.iter().map(|column| column.accessor).enumerate();
+        self.repeats = Repeats::new(self.shown.len(), values);
     }
 
     /// Appends the header without a line break.
@@ -192,21 +204,25 @@ impl Table {
     }
 
     /// Appends the row of one element without a line break.
-    pub fn row(&mut self, element: &Element, out: &mut Vec<u8>) {
-        for (i, column) in self.shown.iter().enumerate() {
-            if i > 0 {
-                out.push(b' ');
+    pub fn row(&mut self, element: impl Lazy, out: &mut Vec<u8>) {
+        let (shown, made) = (&self.shown, &mut self.made);
+        self.repeats.append(element, out, |columns, element, out| {
+            let first = columns.start;
+            for (i, column) in shown[columns].iter().enumerate() {
+                if first + i > 0 {
+                    out.push(b' ');
+                }
+                if let Content::Made(at) = column.content
+                    && let Some(made) = made.get_mut(at)
+                {
+                    made.text.clear();
+                    (made.write)(column.accessor.bits(element), &mut made.text);
+                    cell::append_text(&made.text, false, column.shape(), out);
+                } else {
+                    column.append(element, out);
+                }
             }
-            if let Content::Made(at) = column.content
-                && let Some(made) = self.made.get_mut(at)
-            {
-                made.text.clear();
-                (made.write)(column.accessor.bits(element), &mut made.text);
-                cell::append_text(&made.text, false, column.shape(), out);
-            } else {
-                column.append(element, out);
-            }
-        }
+        });
     }
 
     /// The columns, for who arranges cells otherwise.
@@ -249,6 +265,7 @@ impl Table {
             }
             keep
         });
+        self.settle();
     }
 }
 

@@ -2,23 +2,18 @@
 //!
 //! The output is always valid JSON in valid UTF-8, whatever bytes an event carries.
 
-use std::ops::Range;
-
-use super::memo::Memo;
 use super::number::{self, Float};
 use super::plan::Plan;
+use super::repeats::Repeats;
 use super::scan;
 use super::tree::{self, Node};
-use super::watch::Watch;
-use crate::data::{Accessor, DataSource, Element, FieldId, Kind, Scalar, SourceType};
+use crate::data::{Accessor, DataSource, Element, FieldId, Kind, Lazy, Scalar, SourceType};
 
 /// Writes elements of one data source as JSON.
 #[derive(Debug)]
 pub struct Encoder {
     plan: Plan<Value>,
-    watch: Watch,
-    /// The parts of the plan that are worth keeping from element to element, in order.
-    memos: Vec<Memo>,
+    repeats: Repeats,
     fields: Vec<FieldId>,
     pretty: bool,
 }
@@ -51,10 +46,10 @@ impl Encoder {
         };
         compiler.indent(depth);
         compiler.object(&nodes, depth);
+        let values = plan.values().map(|(step, value)| (step, value.accessor));
         Self {
-            watch: Watch::new(plan.values().map(|(step, value)| (step, value.accessor))),
+            repeats: Repeats::new(plan.len(), values),
             plan,
-            memos: Vec::new(),
             fields,
             pretty,
         }
@@ -67,42 +62,12 @@ impl Encoder {
 
     /// Appends one element.
     #[inline]
-    pub fn encode(&mut self, element: &Element, out: &mut Vec<u8>) {
-        if self.watch.see(element) {
-            self.keep();
-        }
+    pub fn encode(&mut self, element: impl Lazy, out: &mut Vec<u8>) {
         let plan = &self.plan;
-        let write = |value: &Value, out: &mut Vec<u8>| value.append(element, out);
-        let mut done = 0;
-        for memo in &mut self.memos {
-            let steps = memo.steps.clone();
-            plan.run_part(done..steps.start, out, write);
-            done = steps.end;
-            memo.append(element, out, |out| plan.run_part(steps, out, write));
-        }
-        plan.run_from(done, out, write);
-    }
-
-    /// Keeps what is worth it from now on.
-    #[cold]
-    fn keep(&mut self) {
-        let is_as_before = |memo: &Memo| {
-            let mut steps = memo.steps.clone();
-            steps.all(|step| memo.looks_at(step) || !self.watch.varies(step))
-        };
-        let steps = self.memos.iter().map(|memo| memo.steps.clone());
-        // Then it has its texts already.
-        if steps.eq(self.watch.stretches()) && self.memos.iter().all(is_as_before) {
-            return;
-        }
-        let memo = |steps: Range<usize>| {
-            let values = self.plan.values().filter(|(step, _)| steps.contains(step));
-            let values: Vec<(usize, Accessor, bool)> = values
-                .map(|(step, value)| (step, value.accessor, self.watch.varies(step)))
-                .collect();
-            Memo::new(steps, &values)
-        };
-        self.memos = self.watch.stretches().map(memo).collect();
+        self.repeats.append(element, out, |steps, element, out| {
+            plan.run_part(steps, out, |value: &Value, out| value.append(element, out));
+        });
+        plan.end(out);
     }
 
     /// Appends a batch as one JSON array.
@@ -321,15 +286,20 @@ pub(super) fn append_string(bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends what stands between the quotes of a JSON string of the first `len` of some bytes. Nearly all texts are plain and short, so that one block is all there is to do, if
-/// there are enough bytes for it.
+/// Appends what stands between the quotes of a JSON string of the first `len` of some bytes. Nearly all texts are plain and short, so
+/// that one block is all there is to do.
 #[inline]
 fn append_front(bytes: &[u8], len: usize, until_nul: bool, out: &mut Vec<u8>) {
     let mut rest = bytes;
     let mut left = len;
     while left > 0 {
-        let Some(block) = rest.first_chunk() else {
-            return append_end(&rest[..left], until_nul, out);
+        let mut padded = [0; scan::BLOCK];
+        let block = match rest.first_chunk() {
+            Some(block) => block,
+            None => {
+                padded[..left].copy_from_slice(&rest[..left]);
+                &padded
+            }
         };
         let wanted = left.min(scan::BLOCK);
         let plain = scan::plain_in_block(block, wanted);
@@ -346,13 +316,6 @@ fn append_front(bytes: &[u8], len: usize, until_nul: bool, out: &mut Vec<u8>) {
         rest = &rest[plain..];
         left -= plain;
     }
-}
-
-/// Appends less than a block that nothing follows.
-#[inline(never)]
-fn append_end(bytes: &[u8], until_nul: bool, out: &mut Vec<u8>) {
-    let rest = append_plain(bytes, out);
-    append_special(rest, until_nul, out);
 }
 
 /// Appends what needs no escaping at the front of `bytes`, and returns the rest.
@@ -581,7 +544,7 @@ mod tests {
         for _ in 0..100 {
             encoder.encode(&element, &mut Vec::new());
         }
-        assert_eq!(encoder.memos.len(), 1);
+        assert_eq!(encoder.repeats.kept(), 1);
         // The same again, one value at a time, and always others for longer than a memo waits.
         for (index, seed) in [0, 0, 1, 1, 2, 3, 0]
             .into_iter()

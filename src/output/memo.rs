@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::data::{Accessor, Element, Fingerprint, Footprint, Saved};
+use crate::data::{Accessor, Element, Footprint, Lazy, Saved};
 
 /// How many texts are kept.
 const PLACES: usize = 8;
@@ -23,7 +23,8 @@ pub(super) struct Memo {
     pub(super) steps: Range<usize>,
     /// Those of them whose values say which text it is.
     varying: Vec<usize>,
-    fingerprint: Fingerprint,
+    /// What makes some of its values.
+    derivations: Vec<usize>,
     footprint: Footprint,
     kept: [Kept; PLACES],
     misses: u32,
@@ -38,15 +39,28 @@ struct Kept {
 }
 
 impl Memo {
-    /// The text of steps with these values, each with its step and whether it varies.
-    pub(super) fn new(steps: Range<usize>, values: &[(usize, Accessor, bool)]) -> Self {
-        let accessors: Vec<Accessor> = values.iter().map(|(_, accessor, _)| *accessor).collect();
-        let varying = || values.iter().filter(|(_, _, varies)| *varies);
+    /// The text of steps with these values, each with its step and whether it varies. Of values that are derived, what they are made of is
+    /// looked at.
+    pub(super) fn new(steps: Range<usize>, values: &[(usize, Accessor, bool)], element: &impl Lazy) -> Self {
+        let mut derivations = Vec::new();
+        let (mut read, mut telling) = (Vec::new(), Vec::new());
+        for (_, value, varies) in values {
+            let derivation = element.derivation(value);
+            let inputs = derivation.map_or(std::slice::from_ref(value), |derivation| element.inputs(derivation));
+            read.extend_from_slice(inputs);
+            if *varies {
+                telling.extend_from_slice(inputs);
+            }
+            derivations.extend(derivation);
+        }
+        derivations.sort_unstable();
+        derivations.dedup();
+        let varying = values.iter().filter(|(_, _, varies)| *varies);
         Self {
             steps,
-            varying: varying().map(|(step, ..)| *step).collect(),
-            fingerprint: Fingerprint::of(varying().map(|(_, accessor, _)| accessor)),
-            footprint: Footprint::of(&accessors),
+            varying: varying.map(|(step, ..)| *step).collect(),
+            derivations,
+            footprint: Footprint::of(&read, &telling),
             kept: Default::default(),
             misses: 0,
             pause: 0,
@@ -60,14 +74,22 @@ impl Memo {
 
     /// Appends the text for `element`: a kept one if that still holds, else what `write` makes of it.
     #[inline]
-    pub(super) fn append(&mut self, element: &Element, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn append(
+        &mut self,
+        element: &mut impl Lazy,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&Element, &mut Vec<u8>),
+    ) {
+        let start = out.len();
         if self.pause > 0 {
             self.pause -= 1;
-            return write(out);
+            self.derive(element);
+            return write(element.element(), out);
         }
-        let place = self.fingerprint.take(element) >> (u64::BITS - PLACES.ilog2());
-        let kept = &mut self.kept[place as usize];
-        if self.footprint.matches(element, &kept.saved) {
+        let number = self.footprint.number(element.element());
+        let place = (number >> (u64::BITS - PLACES.ilog2())) as usize;
+        let kept = &self.kept[place];
+        if self.footprint.matches(element.element(), &kept.saved) {
             self.misses = self.misses.saturating_sub(1);
             out.extend_from_slice(&kept.text);
             return;
@@ -77,11 +99,18 @@ impl Memo {
             self.misses = 0;
             self.pause = PAUSE;
         }
-        let start = out.len();
-        write(out);
-        self.footprint.save(element, &mut kept.saved);
+        self.derive(element);
+        write(element.element(), out);
+        let kept = &mut self.kept[place];
+        self.footprint.save(element.element(), &mut kept.saved);
         kept.text.clear();
         kept.text.extend_from_slice(&out[start..]);
+    }
+
+    fn derive(&self, element: &mut impl Lazy) {
+        for derivation in &self.derivations {
+            element.force(*derivation);
+        }
     }
 }
 
@@ -96,7 +125,7 @@ mod tests {
         let number = source.add_field(NewField::new("number", Scalar::Uint64)).unwrap();
         let text = source.add_field(NewField::new("text", Scalar::String)).unwrap();
         let (number, text) = (source.accessor(number), source.accessor(text));
-        let mut memo = Memo::new(0..2, &[(0, number, true), (1, text, true)]);
+        let mut memo = Memo::new(0..2, &[(0, number, true), (1, text, true)], &&Element::default());
         let mut written = 0;
         let mut element = Element::default();
         for value in numbers {
@@ -105,9 +134,9 @@ mod tests {
             let expected = format!("the number {value}");
             text.set(&mut element, expected.as_bytes()).unwrap();
             let mut out = b"before".to_vec();
-            memo.append(&element, &mut out, |out| {
+            memo.append(&mut &element, &mut out, |element, out| {
                 written += 1;
-                out.extend_from_slice(text.text(&element));
+                out.extend_from_slice(text.text(element));
             });
             assert_eq!(out, [b"before", expected.as_bytes()].concat());
         }
@@ -126,13 +155,13 @@ mod tests {
         let mut source = DataSource::new("test", SourceType::Single, None);
         let number = source.add_field(NewField::new("number", Scalar::Uint64)).unwrap();
         let number = source.accessor(number);
-        let mut memo = Memo::new(0..1, &[(0, number, true)]);
+        let mut memo = Memo::new(0..1, &[(0, number, true)], &&Element::default());
         let mut element = Element::new(source.layout());
         let mut looked = 0;
         for value in 0..10_000 {
             number.set_bits(&mut element, value);
             looked += usize::from(memo.pause == 0);
-            memo.append(&element, &mut Vec::new(), |_| ());
+            memo.append(&mut &element, &mut Vec::new(), |_, _| ());
         }
         assert!(looked < 1000, "{looked}");
     }

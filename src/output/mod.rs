@@ -20,6 +20,7 @@ pub mod pcapng;
 mod plan;
 mod point;
 pub mod profile;
+mod repeats;
 mod scan;
 pub mod schema;
 pub(crate) mod terminal;

@@ -52,16 +52,21 @@ impl<V> Plan<V> {
         steps.filter_map(|(number, step)| Some((number, step.value.as_ref()?)))
     }
 
+    /// How many steps there are.
+    pub(super) fn len(&self) -> usize {
+        self.steps.len()
+    }
+
     /// Appends one element's text; `write` appends a value.
     #[inline]
     pub(super) fn run(&self, out: &mut Vec<u8>, write: impl FnMut(&V, &mut Vec<u8>)) {
-        self.run_from(0, out, write);
+        self.run_part(0..self.len(), out, write);
+        self.end(out);
     }
 
-    /// Appends what is left of one element's text from a step on.
+    /// Appends the text after the last step.
     #[inline]
-    pub(super) fn run_from(&self, step: usize, out: &mut Vec<u8>, write: impl FnMut(&V, &mut Vec<u8>)) {
-        self.run_part(step..self.steps.len(), out, write);
+    pub(super) fn end(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.text);
     }
 
@@ -138,7 +143,8 @@ mod tests {
         for cut in 0..=6 {
             let mut parts = Vec::new();
             plan.run_part(0..cut, &mut parts, write);
-            plan.run_from(cut, &mut parts, write);
+            plan.run_part(cut..plan.len(), &mut parts, write);
+            plan.end(&mut parts);
             assert_eq!(parts, whole);
         }
     }

@@ -61,6 +61,26 @@ impl Watch {
         }
     }
 
+    /// Whether the next element is looked at: all its values have to be there.
+    #[inline]
+    pub(super) fn is_watching(&self) -> bool {
+        self.watching
+    }
+
+    /// Begins again to look at elements.
+    #[cold]
+    pub(super) fn restart(&mut self) {
+        (self.watching, self.left) = (true, WATCHED);
+        for value in &mut self.values {
+            (value.changes, value.varies) = (0, false);
+        }
+    }
+
+    /// The values, each with its step.
+    pub(super) fn values(&self) -> impl Iterator<Item = (usize, Accessor)> {
+        self.values.iter().map(|value| (value.step, value.accessor))
+    }
+
     /// An element is about to be written. `true` if more is known after it: what [`stretches`](Self::stretches) says.
     #[inline]
     pub(super) fn see(&mut self, element: &Element) -> bool {
@@ -94,12 +114,10 @@ impl Watch {
     #[cold]
     fn turn(&mut self) -> bool {
         let ended = self.watching;
-        self.watching = !ended;
-        self.left = if ended { UNWATCHED } else { WATCHED };
-        if !ended {
-            for value in &mut self.values {
-                (value.changes, value.varies) = (0, false);
-            }
+        if ended {
+            (self.watching, self.left) = (false, UNWATCHED);
+        } else {
+            self.restart();
         }
         ended
     }

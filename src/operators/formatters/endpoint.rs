@@ -1,9 +1,9 @@
 //! Network endpoints: addresses, ports and protocols as text.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::data::{Accessor, DataSource, Element, FieldId, Kind, NewField, Scalar};
+use crate::data::{Accessor, DataSource, Derive, Element, FieldId, Kind, NewField, Scalar};
 use crate::output::number;
 use crate::{Error, Result};
 
@@ -15,34 +15,60 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Appends the address.
+    /// The address.
     ///
     /// # Errors
     ///
-    /// An IP version other than 4 and 6.
-    pub(super) fn append(&self, element: &Element, out: &mut Vec<u8>) -> Result<()> {
+    /// An IP version other than 4 and 6, or fewer bytes than such addresses have.
+    fn read(&self, element: &Element) -> Result<IpAddr> {
         let bytes = self.raw.bytes(element);
-        let four = |bytes: &[u8]| bytes.first_chunk().copied().map(|b: [u8; 4]| Ipv4Addr::from(b));
         let address = match self.version.bits(element) {
-            4 => four(bytes).map(std::net::IpAddr::V4),
+            4 => bytes.first_chunk().map(|bytes: &[u8; 4]| Ipv4Addr::from(*bytes).into()),
             6 => bytes
                 .first_chunk()
-                .copied()
-                .map(|b: [u8; 16]| Ipv6Addr::from(b).to_canonical()),
+                .map(|bytes: &[u8; 16]| Ipv6Addr::from(*bytes).to_canonical()),
             version => {
                 return Err(Error::invalid(format!("unknown IP version: {version}"))
                     .context("getting IP")
                     .context("getting IP address"));
             }
         };
-        let Some(address) = address else {
-            return Err(
-                Error::invalid(format!("address of {} bytes is too short", bytes.len())).context("getting IP address")
-            );
+        address.ok_or_else(|| {
+            Error::invalid(format!("address of {} bytes is too short", bytes.len())).context("getting IP address")
+        })
+    }
+}
+
+/// Writes `address` or `address:port`.
+#[derive(Debug)]
+pub(super) struct EndpointText {
+    pub(super) address: Address,
+    pub(super) port: Option<Accessor>,
+    pub(super) text: Accessor,
+}
+
+impl Derive for EndpointText {
+    fn meets(&self) -> bool {
+        true
+    }
+
+    fn meet(&mut self, element: &mut Element) -> Result<()> {
+        self.address.read(element).map(drop)
+    }
+
+    fn derive(&mut self, element: &mut Element) {
+        let Ok(address) = self.address.read(element) else {
+            return;
         };
-        // Writing to a vector cannot fail.
-        let _ = write!(out, "{address}");
-        Ok(())
+        let port = self.port.map(|port| port.bits(element));
+        self.text.write(element, |out| {
+            // Writing to a vector cannot fail.
+            let _ = write!(out, "{address}");
+            if let Some(port) = port {
+                out.push(b':');
+                number::append_u64(port, out);
+            }
+        });
     }
 }
 
@@ -65,16 +91,6 @@ pub(super) struct Layer4 {
     pub(super) protocol: Option<(FieldId, Accessor, FieldId)>,
     /// The added `address:port`.
     pub(super) text: FieldId,
-}
-
-impl Layer4 {
-    /// Appends `address:port`.
-    pub(super) fn append(&self, element: &Element, out: &mut Vec<u8>) -> Result<()> {
-        self.layer3.address.append(element, out)?;
-        out.push(b':');
-        number::append_u64(self.port.1.bits(element), out);
-        Ok(())
-    }
 }
 
 /// The only child of `parent` that has `tag`.

@@ -15,13 +15,13 @@ mod tests;
 pub(super) mod timestamp;
 mod units;
 
-use endpoint::{Layer3, Layer4};
-use timestamp::{Clock, WallClock};
+use endpoint::{EndpointText, Layer3, Layer4};
+use timestamp::{Clock, TimestampText, WallClock};
 
 use super::host::HostFacts;
 use super::{Context, Demand, Explanation, Instance, explain, priority};
 use crate::Result;
-use crate::data::{Accessor, DataSource, Element, FieldId, Flow, Kind, NewField, Scalar};
+use crate::data::{Accessor, DataSource, Derivation, Element, FieldId, Kind, NewField, Scalar, Stream};
 use crate::metadata::layout;
 
 /// The formatters' part in one gadget.
@@ -202,20 +202,10 @@ impl Instance for Formatters {
                 (false, priority::subscription::FORMATTERS),
                 (true, priority::subscription::ENDPOINTS),
             ] {
-                let mut jobs: Vec<Job> = self
-                    .of_stream(index, &stream.demand, endpoints)
-                    .into_iter()
-                    .map(|step| Job::new(step, clock, host, &stream.demand))
-                    .collect();
-                if jobs.is_empty() {
-                    continue;
+                for step in self.of_stream(index, &stream.demand, endpoints) {
+                    let derivation = step.derivation(stream, clock, host);
+                    stream.pipeline.derive(priority, derivation);
                 }
-                stream.pipeline.subscribe(priority, move |element| {
-                    for job in &mut jobs {
-                        job.run(element)?;
-                    }
-                    Ok(Flow::Continue)
-                });
             }
         }
         Ok(())
@@ -341,16 +331,42 @@ impl Step {
         demand.wants(self.output)
             || matches!(self.form, Form::Timestamp(_)) && self.inputs.iter().any(|input| demand.wants(*input))
     }
-}
 
-/// A step made ready to run.
-struct Job {
-    input: Accessor,
-    text: Accessor,
-    work: Work,
-    /// For texts that are made from several fields of the element that they are written to.
-    scratch: Vec<u8>,
-    kept: KeptTexts,
+    /// The step made ready to run.
+    fn derivation(self, stream: &Stream, wall: WallClock, host: &HostFacts) -> Derivation {
+        let inputs: Vec<Accessor> = self.inputs.iter().map(|id| stream.source.accessor(*id)).collect();
+        let (input, text) = (self.input, self.text);
+        let number = |number: NumberText| {
+            let mut kept = KeptTexts::default();
+            let write = move |element: &mut Element| {
+                let bits = input.bits(element);
+                let kept = kept.of(bits, |out| number.append(bits, out));
+                if !kept.is_empty() {
+                    text.write(element, |out| out.extend_from_slice(kept));
+                }
+            };
+            Derivation::new([input], [text], write)
+        };
+        let endpoint = |address, port| Derivation::new(inputs, [text], EndpointText { address, port, text });
+        match self.form {
+            Form::Signal => number(NumberText::Signal),
+            Form::Errno => number(NumberText::Errno),
+            Form::Syscall => number(NumberText::Syscall(syscall::table(host.architecture))),
+            Form::Bytes => number(NumberText::Bytes),
+            Form::Duration => number(NumberText::Duration),
+            Form::Protocol => number(NumberText::Protocol),
+            Form::FileMode => number(NumberText::FileMode),
+            Form::FileFlags => number(NumberText::FileFlags),
+            Form::Timestamp(layout) => {
+                let wants_text = stream.demand.wants(self.output);
+                let clock = wants_text.then(|| Clock::new(host.zone(), layout.as_deref()));
+                let time = TimestampText::new(input, text, wall, clock);
+                Derivation::new([input], [text], time)
+            }
+            Form::Address(layer3) => endpoint(layer3.address, None),
+            Form::Endpoint(layer4) => endpoint(layer4.layer3.address, Some(layer4.port.1)),
+        }
+    }
 }
 
 /// The texts of some numbers: most events have the flags, modes and results of a few before them.
@@ -373,17 +389,6 @@ impl KeptTexts {
         }
         text
     }
-}
-
-enum Work {
-    Number(NumberText),
-    Timestamp {
-        wall: WallClock,
-        /// `None` if only the number is wanted.
-        clock: Option<Clock>,
-    },
-    Address(Layer3),
-    Endpoint(Layer4),
 }
 
 /// What the text of a single number is made by.
@@ -412,65 +417,5 @@ impl NumberText {
             NumberText::FileMode => file::append_mode(bits as u32, out),
             NumberText::FileFlags => file::append_flags(bits as u32, out),
         }
-    }
-}
-
-impl Job {
-    fn new(step: Step, wall: WallClock, host: &HostFacts, demand: &Demand) -> Self {
-        let wants_text = demand.wants(step.output);
-        Self {
-            input: step.input,
-            text: step.text,
-            scratch: Vec::new(),
-            kept: KeptTexts::default(),
-            work: match step.form {
-                Form::Signal => Work::Number(NumberText::Signal),
-                Form::Errno => Work::Number(NumberText::Errno),
-                Form::Syscall => Work::Number(NumberText::Syscall(syscall::table(host.architecture))),
-                Form::Bytes => Work::Number(NumberText::Bytes),
-                Form::Duration => Work::Number(NumberText::Duration),
-                Form::Protocol => Work::Number(NumberText::Protocol),
-                Form::FileMode => Work::Number(NumberText::FileMode),
-                Form::FileFlags => Work::Number(NumberText::FileFlags),
-                Form::Timestamp(layout) => Work::Timestamp {
-                    wall,
-                    clock: wants_text.then(|| Clock::new(host.zone(), layout.as_deref())),
-                },
-                Form::Address(layer3) => Work::Address(layer3),
-                Form::Endpoint(layer4) => Work::Endpoint(layer4),
-            },
-        }
-    }
-
-    #[inline]
-    fn run(&mut self, element: &mut Element) -> Result<()> {
-        let bits = self.input.bits(element);
-        let text = &self.text;
-        match &mut self.work {
-            Work::Number(number) => {
-                let kept = self.kept.of(bits, |out| number.append(bits, out));
-                if !kept.is_empty() {
-                    text.write(element, |out| out.extend_from_slice(kept));
-                }
-            }
-            Work::Timestamp { wall, clock } => {
-                let wall = wall.wall(bits);
-                self.input.set_bits(element, wall as u64);
-                if let Some(clock) = clock {
-                    text.write(element, |out| clock.append(wall, out));
-                }
-            }
-            Work::Address(layer3) => {
-                self.scratch.clear();
-                layer3.address.append(element, &mut self.scratch)?;
-                text.write(element, |out| out.extend_from_slice(&self.scratch));
-            }
-            Work::Endpoint(layer4) => {
-                self.scratch.clear();
-                layer4.append(element, &mut self.scratch)?;
-                text.write(element, |out| out.extend_from_slice(&self.scratch));
-            }
-        }
-        Ok(())
     }
 }

@@ -7,6 +7,8 @@ use jiff::tz::TimeZone;
 use nix::time::ClockId;
 
 use super::layout::Layout;
+use crate::Result;
+use crate::data::{Accessor, Derive, Element};
 use crate::operators::host::nanoseconds;
 use crate::output::number::eight_digits;
 
@@ -33,16 +35,59 @@ impl WallClock {
     }
 }
 
+/// Makes a boot-time stamp a wall-clock time, and writes its text.
+#[derive(Debug)]
+pub(super) struct TimestampText {
+    time: Accessor,
+    text: Accessor,
+    wall: WallClock,
+    /// `None` if only the number is wanted.
+    clock: Option<Clock>,
+}
+
+impl TimestampText {
+    pub(super) fn new(time: Accessor, text: Accessor, wall: WallClock, clock: Option<Clock>) -> Self {
+        Self {
+            time,
+            text,
+            wall,
+            clock,
+        }
+    }
+}
+
+impl Derive for TimestampText {
+    fn meets(&self) -> bool {
+        true
+    }
+
+    /// Replaces the number.
+    #[inline]
+    fn meet(&mut self, element: &mut Element) -> Result<()> {
+        let wall = self.wall.wall(self.time.bits(element));
+        self.time.set_bits(element, wall as u64);
+        Ok(())
+    }
+
+    #[inline]
+    fn derive(&mut self, element: &mut Element) {
+        if let Some(clock) = &mut self.clock {
+            let wall = self.time.bits(element) as i64;
+            self.text.write(element, |out| clock.append(wall, out));
+        }
+    }
+}
+
 /// Writes wall-clock times as text. What only changes from second to second is kept.
 #[derive(Debug)]
 pub(in crate::operators) struct Clock {
     zone: TimeZone,
     layout: Option<Layout>,
     second: i64,
-    /// `2006-01-02T15:04:05.`
-    prefix: Vec<u8>,
-    /// `Z`, `+01:00`
-    suffix: Vec<u8>,
+    /// `2006-01-02T15:04:05.000000000+01:00`, of which the nanoseconds are those of the last time.
+    text: Vec<u8>,
+    /// Where in there they are.
+    nanoseconds: usize,
 }
 
 impl Clock {
@@ -53,26 +98,27 @@ impl Clock {
             zone,
             layout: layout.map(Layout::parse),
             second: i64::MIN,
-            prefix: Vec::new(),
-            suffix: Vec::new(),
+            text: Vec::new(),
+            nanoseconds: 0,
         }
     }
 
     /// Appends the time that is `wall` nanoseconds after the epoch.
     pub(in crate::operators) fn append(&mut self, wall: i64, out: &mut Vec<u8>) {
-        let second = wall.div_euclid(SECOND);
-        let nanosecond = wall.rem_euclid(SECOND);
         if let Some(layout) = &self.layout {
             let time = Timestamp::from_nanosecond(i128::from(wall)).unwrap_or(Timestamp::UNIX_EPOCH);
             layout.append(time, &self.zone, out);
             return;
         }
+        let second = wall.div_euclid(SECOND);
         if second != self.second {
             self.turn(second);
         }
-        out.extend_from_slice(&self.prefix);
-        append_nine_digits(nanosecond as u32, out);
-        out.extend_from_slice(&self.suffix);
+        let digits = nine_digits(wall.rem_euclid(SECOND) as u32);
+        if let Some(place) = self.text[self.nanoseconds..].first_chunk_mut() {
+            *place = digits;
+        }
+        out.extend_from_slice(&self.text);
     }
 
     fn turn(&mut self, second: i64) {
@@ -80,11 +126,10 @@ impl Clock {
         let offset = self.zone.to_offset(time);
         let civil = offset.to_datetime(time);
         self.second = second;
-        self.prefix.clear();
-        self.suffix.clear();
+        self.text.clear();
         // Writing to a vector cannot fail.
         let _ = write!(
-            self.prefix,
+            self.text,
             "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.",
             civil.year(),
             civil.month(),
@@ -93,16 +138,18 @@ impl Clock {
             civil.minute(),
             civil.second()
         );
-        super::layout::append_offset(offset.seconds(), true, ":", &mut self.suffix);
+        self.nanoseconds = self.text.len();
+        self.text.extend_from_slice(&nine_digits(0));
+        super::layout::append_offset(offset.seconds(), true, ":", &mut self.text);
     }
 }
 
-/// Appends `number`, which is below 1,000,000,000, with all its digits.
+/// All digits of `number`, which is below 1,000,000,000.
 #[inline]
-fn append_nine_digits(number: u32, out: &mut Vec<u8>) {
+fn nine_digits(number: u32) -> [u8; 9] {
     const BLOCK: u32 = 100_000_000;
     let [a, b, c, d, e, f, g, h] = eight_digits(number % BLOCK);
-    out.extend_from_slice(&[b'0' + (number / BLOCK) as u8, a, b, c, d, e, f, g, h]);
+    [b'0' + (number / BLOCK) as u8, a, b, c, d, e, f, g, h]
 }
 
 #[cfg(test)]
@@ -154,9 +201,8 @@ mod tests {
             10_000,
             9_999,
         ] {
-            let mut out = Vec::new();
-            append_nine_digits(number, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), format!("{number:09}"));
+            let digits = String::from_utf8(nine_digits(number).to_vec()).unwrap();
+            assert_eq!(digits, format!("{number:09}"));
         }
     }
 

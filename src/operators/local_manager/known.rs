@@ -20,32 +20,40 @@ pub(super) struct KnownContainers {
 }
 
 impl KnownContainers {
-    /// Puts the fields of `container` that are in `targets`, always the same ones, into `element`.
+    /// What the fields of `container` that are in `targets`, always the same ones, hold.
     #[inline]
-    pub(super) fn put(
+    pub(super) fn of(
         &mut self,
         container: &Arc<Container>,
         targets: &[(Accessor, ContainerField)],
         element: &mut Element,
-    ) {
-        match self.values.get(self.last) {
-            Some((last, values)) if Arc::ptr_eq(last, container) => values.put(element),
-            _ => self.put_other(container, targets, element),
+    ) -> &Values {
+        let is_last = |(last, _): &(Arc<Container>, Values)| Arc::ptr_eq(last, container);
+        if !self.values.get(self.last).is_some_and(is_last) {
+            self.last = self.find(container, targets, element);
         }
+        &self.values[self.last].1
     }
 
-    fn put_other(&mut self, container: &Arc<Container>, targets: &[(Accessor, ContainerField)], element: &mut Element) {
+    /// The last answer.
+    pub(super) fn last(&self) -> Option<&Values> {
+        self.values.get(self.last).map(|(_, values)| values)
+    }
+
+    fn find(
+        &mut self,
+        container: &Arc<Container>,
+        targets: &[(Accessor, ContainerField)],
+        element: &mut Element,
+    ) -> usize {
         let found = self.values.iter().position(|(known, _)| Arc::ptr_eq(known, container));
-        self.last = found.unwrap_or_else(|| {
+        found.unwrap_or_else(|| {
             for (target, field) in targets {
                 field.write(container, target, element);
             }
             let values = Values::take(targets.iter().map(|(target, _)| target), element);
             self.add((Arc::clone(container), values))
-        });
-        if let Some((_, values)) = self.values.get(self.last) {
-            values.put(element);
-        }
+        })
     }
 
     /// Where it is now.
@@ -91,7 +99,10 @@ mod tests {
         for number in orders.into_iter().flatten() {
             for _ in 0..2 {
                 let mut element = Element::new(source.layout());
-                known.put(&containers[number], &targets, &mut element);
+                let values = known.of(&containers[number], &targets, &mut element);
+                values.announce(&mut element);
+                assert!(values.can_wait());
+                values.put(&mut element);
                 assert_eq!(name.text(&element), format!("c{number}").as_bytes());
                 assert_eq!(pid.bits(&element), number as u64);
             }

@@ -24,7 +24,7 @@ use super::{
     explain, priority,
 };
 use crate::containers::{Collection, Container, Host, Lookup, LookupCache, MntnsFilter, Places, Selector};
-use crate::data::{Accessor, Element, FieldId, Flow};
+use crate::data::{Accessor, Derivation, Derive, Element, FieldId, Flow};
 use crate::metadata::params::{Param, ParamValues, TypeHint};
 use crate::{Error, Result, ResultExt};
 
@@ -250,7 +250,8 @@ impl LocalManager {
         if targets.is_empty() {
             return;
         }
-        let mut enricher = Enricher {
+        let outputs: Vec<Accessor> = targets.iter().map(|(target, _)| *target).collect();
+        let enricher = Enricher {
             collection: Arc::clone(collection),
             cache: LookupCache::default(),
             mntns: of.mntns,
@@ -258,13 +259,11 @@ impl LocalManager {
             timestamp: of.timestamp,
             targets,
             known: KnownContainers::default(),
+            is_pending: false,
         };
-        stream
-            .pipeline
-            .subscribe(priority::subscription::CONTAINERS, move |element| {
-                enricher.enrich(element);
-                Ok(Flow::Continue)
-            });
+        // What tells the values of one container from those of another is what is announced.
+        let derivation = Derivation::new([], outputs, enricher);
+        stream.pipeline.derive(priority::subscription::CONTAINERS, derivation);
     }
 }
 
@@ -519,24 +518,51 @@ struct Enricher {
     timestamp: Option<Accessor>,
     targets: Vec<(Accessor, ContainerField)>,
     known: KnownContainers,
+    /// The names of the last container that is known are announced in the element, and no more.
+    is_pending: bool,
 }
 
-impl Enricher {
-    fn enrich(&mut self, element: &mut Element) {
+impl Derive for Enricher {
+    fn meets(&self) -> bool {
+        true
+    }
+
+    /// Looks up the container, at the time that the element still has.
+    #[inline]
+    fn meet(&mut self, element: &mut Element) -> Result<()> {
         let at = self.timestamp.map_or(0, |accessor| accessor.bits(element));
         let mntns = self.mntns.map_or(0, |accessor| accessor.bits(element));
-        let netns = self.netns.map_or(0, |accessor| accessor.bits(element));
+        self.is_pending = false;
         if mntns != 0
             && let Lookup::Container(container) = self.cache.lookup(&self.collection, mntns, at)
         {
-            self.known.put(container, &self.targets, element);
-        } else if netns != 0 {
-            self.enrich_by_netns(netns, element);
+            let values = self.known.of(container, &self.targets, element);
+            values.announce(element);
+            self.is_pending = true;
+            if !values.can_wait() {
+                self.derive(element);
+            }
+        } else if let Some(netns) = self.netns {
+            self.enrich_by_netns(netns.bits(element), element);
         }
+        Ok(())
     }
 
+    fn derive(&mut self, element: &mut Element) {
+        if std::mem::take(&mut self.is_pending)
+            && let Some(values) = self.known.last()
+        {
+            values.put(element);
+        }
+    }
+}
+
+impl Enricher {
     /// Of several containers with one network namespace only what they share is written: what names their pod.
     fn enrich_by_netns(&self, netns: u64, element: &mut Element) {
+        if netns == 0 {
+            return;
+        }
         let containers = self.collection.containers_by_netns(netns);
         let shared: fn(&ContainerField) -> bool = match &containers[..] {
             [] => return,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::output::{Lane, Output};
 use super::{Compiler, TerminalWidth, times};
 use crate::Result;
-use crate::data::{Accessor, DataSource, Element, FieldId, Flow, Pipeline, SourceType};
+use crate::data::{Accessor, DataSource, Element, FieldId, Flow, LazyElement, Pipeline, SourceType};
 use crate::operators::{Stream, priority};
 use crate::output::columns::Table;
 use crate::output::fields::Selection;
@@ -200,7 +200,7 @@ impl Show {
             } if array => batches_of_rows(*table, terminal, refreshing, pipeline, lane),
             Form::Columns { mut table, .. } => {
                 lane.append_always(|buffer| header(&table, buffer));
-                each(pipeline, lane, move |element, buffer| {
+                each_lazily(pipeline, lane, move |element, buffer| {
                     table.row(element, buffer);
                     buffer.push(b'\n');
                 });
@@ -213,7 +213,7 @@ impl Show {
                     Ok(Flow::Continue)
                 });
             }
-            Form::Json(mut encoder) => each(pipeline, lane, move |element, buffer| {
+            Form::Json(mut encoder) => each_lazily(pipeline, lane, move |element, buffer| {
                 json_line(to_terminal, buffer, |buffer| encoder.encode(element, buffer));
             }),
             Form::Yaml(mut encoder) => each(pipeline, lane, move |element, buffer| encoder.encode(element, buffer)),
@@ -284,6 +284,18 @@ fn each(pipeline: &mut Pipeline, lane: Lane, mut encode: impl FnMut(&Element, &m
     pipeline.subscribe(priority::subscription::SINK, move |element| {
         lane.append(1, |buffer| encode(element, buffer));
         Ok(Flow::Continue)
+    });
+}
+
+/// The same, where not all values of an element need be made.
+fn each_lazily(
+    pipeline: &mut Pipeline,
+    lane: Lane,
+    mut encode: impl FnMut(LazyElement<'_>, &mut Vec<u8>) + Send + 'static,
+) {
+    pipeline.subscribe_lazily(priority::subscription::SINK, move |element| {
+        lane.append(1, |buffer| encode(element, buffer));
+        Ok(())
     });
 }
 
