@@ -246,9 +246,7 @@ impl Table {
                 }
             }
             Content::Text { until_nul } => cell::append_bare(column.accessor.bytes(element), until_nul, out),
-            Content::Unsigned => number::append_u64(column.accessor.bits(element), out),
-            Content::Signed => number::append_i64(column.accessor.bits(element) as i64, out),
-            _ => column.append_other(element, out),
+            _ => column.append_bare(element, out),
         }
     }
 
@@ -347,26 +345,18 @@ impl Column {
             cell::append_text(self.accessor.bytes(element), until_nul, shape, out);
             return;
         }
-        match self.content {
-            Content::Unsigned => {
-                let mut digits = itoa::Buffer::new();
-                return cell::append_plain(digits.format(self.accessor.bits(element)).as_bytes(), shape, out);
-            }
-            Content::Signed => {
-                let mut digits = itoa::Buffer::new();
-                return cell::append_plain(digits.format(self.accessor.bits(element) as i64).as_bytes(), shape, out);
-            }
-            _ => {}
-        }
         let start = out.len();
-        self.append_other(element, out);
+        self.append_bare(element, out);
         let characters = out.len() - start;
         cell::finish(start, characters, shape, out);
     }
 
-    /// Appends what is neither a text nor a decimal number, without padding.
-    fn append_other(&self, element: &Element, out: &mut Vec<u8>) {
+    /// Appends what is no text, without padding.
+    #[inline]
+    fn append_bare(&self, element: &Element, out: &mut Vec<u8>) {
         match self.content {
+            Content::Unsigned => number::append_u64(self.accessor.bits(element), out),
+            Content::Signed => number::append_i64(self.accessor.bits(element) as i64, out),
             Content::UnsignedHex => append_upper_hex(false, self.accessor.bits(element), out),
             Content::SignedHex => {
                 let value = self.accessor.bits(element) as i64;
@@ -374,7 +364,7 @@ impl Column {
             }
             Content::Bool => out.extend_from_slice(if self.accessor.bool(element) { b"true" } else { b"false" }),
             Content::Float { precision } => json::float(&self.accessor, element).append_fixed(precision, out),
-            Content::Size | Content::Text { .. } | Content::Made(_) | Content::Unsigned | Content::Signed => {
+            Content::Size | Content::Text { .. } | Content::Made(_) => {
                 out.push(b'<');
                 number::append_u64(self.accessor.bytes(element).len() as u64, out);
                 out.extend_from_slice(b" bytes>");

@@ -105,13 +105,14 @@ pub(super) fn finish(start: usize, characters: usize, shape: Shape, out: &mut Ve
     }
 }
 
+/// Appends blanks. Whole pages, of which the end is then cut off: that costs less than a piece of any size.
 #[inline]
-fn pad(mut count: usize, out: &mut Vec<u8>) {
-    while count > 0 {
-        let now = count.min(BLANKS.len());
-        out.extend_from_slice(&BLANKS[..now]);
-        count -= now;
+fn pad(count: usize, out: &mut Vec<u8>) {
+    let end = out.len() + count;
+    while out.len() < end {
+        out.extend_from_slice(&BLANKS);
     }
+    out.truncate(end);
 }
 
 /// Appends `bytes` escaped and says how many characters that made. Stops early when the rest would be cut off anyway.
