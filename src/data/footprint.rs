@@ -156,10 +156,12 @@ impl Footprint {
             }
         }
         let put = element.put();
+        if !self.slots.is_empty() {
+            saved.put = put.id();
+        }
         for slot in self.slots.iter().cloned().flatten() {
-            match put.has(slot) {
-                true => saved.put = put.id(),
-                false => saved.add_slot(slot, element),
+            if !put.has(slot) {
+                saved.add_slot(slot, element);
             }
         }
         saved.has_rest = !(saved.texts.is_empty() && saved.long.is_empty() && saved.blocks.is_empty());
@@ -169,7 +171,8 @@ impl Footprint {
     /// Whether `element` has there what was saved. Values of variable length that lie elsewhere relative to each other may count as others.
     #[inline]
     pub fn matches(&self, element: &Element, saved: &Saved) -> bool {
-        if !saved.is_something || (saved.put != 0 && saved.put != element.put().id()) {
+        // What is only announced is not to be taken for empty.
+        if !saved.is_something || (!self.slots.is_empty() && saved.put != element.put().id()) {
             return false;
         }
         let words = element.words();
@@ -189,7 +192,7 @@ const SHORT_TEXT: u32 = 32;
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
     words: Vec<u64>,
-    /// What stands for the values of slots that have been put there; 0 where there are none.
+    /// What stands for the values of slots that have been put there; 0 where there are none, and where no slots are looked at.
     put: u32,
     /// Words of texts that have room for more.
     texts: Vec<(Word, u64)>,

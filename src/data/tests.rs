@@ -575,6 +575,13 @@ fn values_move_from_one_element_to_another() {
     );
     b.set(&mut announced, b"other").unwrap();
     assert!(!footprint.matches(&announced, &saved));
+    // An element that has no values at all, though they look the same until they are there.
+    let of_text = Footprint::of(&[b], &[]);
+    of_text.save(&Element::new(ds.layout()), &mut saved);
+    let mut announced = Element::new(ds.layout());
+    assert!(of_text.matches(&announced, &saved));
+    values.announce(&mut announced);
+    assert!(!of_text.matches(&announced, &saved), "announced is not empty");
     assert_eq!(
         [n, small, left_out, large].map(|accessor| accessor.bits(&to)),
         [7, 8, 1, 10]

@@ -112,7 +112,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::data::{DataSource, Derivation, NewField, Pipeline, Scalar, SourceType};
+    use crate::data::{DataSource, Derivation, Derive, NewField, Pipeline, Scalar, SourceType, Values};
 
     #[test]
     fn derived_values_are_made_for_what_is_written_anew() {
@@ -179,5 +179,73 @@ mod tests {
         version.store(1, Ordering::Relaxed);
         (1000..2000).for_each(|number| show(number, 1));
         assert!(made.load(Ordering::Relaxed) < 2 * 80);
+    }
+
+    /// Announces a name for odd numbers.
+    struct OddNames {
+        number: Accessor,
+        names: Values,
+        is_odd: bool,
+    }
+
+    impl Derive for OddNames {
+        fn meets(&self) -> bool {
+            true
+        }
+
+        fn meet(&mut self, element: &mut Element) -> crate::Result<()> {
+            self.is_odd = self.number.bits(element) % 2 == 1;
+            if self.is_odd {
+                self.names.announce(element);
+            }
+            Ok(())
+        }
+
+        fn derive(&mut self, element: &mut Element) {
+            if self.is_odd {
+                self.names.put(element);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_announced_is_not_taken_for_what_is_not_there() {
+        let mut source = DataSource::new("test", SourceType::Single, None);
+        let mut add = |name: &str, kind: Scalar| {
+            let id = source.add_field(NewField::new(name, kind)).unwrap();
+            source.accessor(id)
+        };
+        let number = add("number", Scalar::Uint32);
+        let names = ["a", "b", "c"].map(|name| add(name, Scalar::String));
+        let mut odd = Element::new(source.layout());
+        names.map(|name| name.set(&mut odd, b"odd").unwrap());
+        let work = OddNames {
+            number,
+            names: Values::take(&names, &odd),
+            is_odd: false,
+        };
+        let mut pipeline = Pipeline::default();
+        pipeline.derive(0, Derivation::new([], names, work));
+        let mut repeats = Repeats::new(names.len(), names.into_iter().enumerate());
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let written = Arc::clone(&text);
+        pipeline.subscribe_lazily(1, move |element| {
+            let mut out = Vec::new();
+            repeats.append(element, &mut out, |steps, element, out| {
+                for name in &names[steps] {
+                    out.extend_from_slice(name.text(element));
+                    out.push(b' ');
+                }
+            });
+            *written.lock().unwrap() = out;
+            Ok(())
+        });
+        for value in 0..1000 {
+            let mut element = Element::new(source.layout());
+            number.set_bits(&mut element, value);
+            pipeline.emit(&mut element).unwrap();
+            let expected: &[u8] = if value % 2 == 1 { b"odd odd odd " } else { b"   " };
+            assert_eq!(*text.lock().unwrap(), expected, "{value}");
+        }
     }
 }
