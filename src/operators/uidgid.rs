@@ -631,6 +631,8 @@ impl Derive for NameText {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{DataSource, SourceType, Stream};
+    use crate::output::json::Encoder;
 
     fn text(resolver: &mut Resolver, id: u32, now: i64) -> String {
         kept_text(resolver, id, now, &mut Kept::default())
@@ -733,6 +735,51 @@ mod tests {
         names.replace(NameTables::new(pairs(&[(8, "new")]), None));
         assert_eq!(kept_text(&mut users, 8, 0, &mut eight), "new");
         assert_eq!(kept_text(&mut users, 0, 0, &mut zero), "uid:0");
+    }
+
+    #[test]
+    fn kept_lines_have_the_names_of_now() {
+        let table = |name: &str| NameTables::new(Some(vec![(7, name.to_owned())]), None);
+        let names = RecordedNames::new(table("old"));
+        let mut source = DataSource::new("s", SourceType::Single, None);
+        let id = NewField::new("uid_raw", Scalar::Uint32).tag(What::User.type_tag());
+        let id = source.add_field(id).unwrap();
+        source.add_field(NewField::new("a", Scalar::Uint32)).unwrap();
+        let mut context = Context {
+            streams: vec![Stream::new(source)],
+            ..Context::default()
+        };
+        context.host.names = Some(names.clone());
+        let mut resolver = UidGidResolver::instantiate(&mut context).unwrap().unwrap();
+        let mut encoder = Encoder::compact(&context.streams[0].source);
+        let fields = encoder.fields().to_vec();
+        fields
+            .into_iter()
+            .for_each(|field| context.streams[0].demand.add(field));
+        resolver.demand(&mut context);
+        resolver.prepare(&mut context).unwrap();
+        let stream = &mut context.streams[0];
+        let id = stream.source.accessor(id);
+        let line = Arc::new(Mutex::new(Vec::new()));
+        let written = Arc::clone(&line);
+        stream
+            .pipeline
+            .subscribe_lazily(priority::subscription::SINK, move |element| {
+                let mut line = written.lock().unwrap();
+                line.clear();
+                encoder.encode(element, &mut line);
+                Ok(())
+            });
+        let mut show = |name: &str| {
+            let mut element = Element::new(stream.source.layout());
+            id.set_bits(&mut element, 7);
+            stream.pipeline.emit(&mut element).unwrap();
+            let line = String::from_utf8(line.lock().unwrap().clone()).unwrap();
+            assert_eq!(line, format!(r#"{{"a":0,"uid":"{name}","uid_raw":7}}"#));
+        };
+        (0..200).for_each(|_| show("old"));
+        names.replace(table("new"));
+        (0..200).for_each(|_| show("new"));
     }
 
     #[test]

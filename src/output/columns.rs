@@ -177,10 +177,14 @@ impl Table {
             })
             .collect();
         let widths = width::scale(&extents, &indices, total);
+        let mut changed = false;
         for (column, index) in self.shown.iter_mut().zip(indices) {
+            changed |= column.width != widths[index];
             column.width = widths[index];
         }
-        self.repeats.forget();
+        if changed {
+            self.repeats.forget();
+        }
     }
 
     /// The columns are what they are now.

@@ -218,7 +218,9 @@ mod tests {
         let number = add("number", Scalar::Uint32);
         let names = ["a", "b", "c"].map(|name| add(name, Scalar::String));
         let mut odd = Element::new(source.layout());
-        names.map(|name| name.set(&mut odd, b"odd").unwrap());
+        for name in names {
+            name.set(&mut odd, b"odd").unwrap();
+        }
         let work = OddNames {
             number,
             names: Values::take(&names, &odd),
