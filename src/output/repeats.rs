@@ -17,6 +17,8 @@ pub(super) struct Repeats {
     memos: Vec<Memo>,
     /// The derivations that every element needs.
     always: Vec<usize>,
+    /// Whether it was found out yet what is kept.
+    is_settled: bool,
     /// One more than the last step.
     end: usize,
 }
@@ -28,6 +30,7 @@ impl Repeats {
             watch: Watch::new(values),
             memos: Vec::new(),
             always: Vec::new(),
+            is_settled: false,
             end,
         }
     }
@@ -37,6 +40,7 @@ impl Repeats {
     pub(super) fn forget(&mut self) {
         self.memos.clear();
         self.always.clear();
+        self.is_settled = false;
         self.watch.restart();
     }
 
@@ -73,20 +77,21 @@ impl Repeats {
     /// Keeps what is worth it from now on.
     #[cold]
     fn keep(&mut self, element: &impl Lazy) {
-        let stretches: Vec<Range<usize>> = self.watch.stretches().collect();
-        let kept = |step: &usize| stretches.iter().any(|steps| steps.contains(step));
-        let loose = self.watch.values().filter(|(step, _)| !kept(step));
-        self.always = loose.filter_map(|(_, value)| element.derivation(&value)).collect();
-        self.always.sort_unstable();
-        self.always.dedup();
         let is_as_before = |memo: &Memo| {
             let mut steps = memo.steps.clone();
             steps.all(|step| memo.looks_at(step) || !self.watch.varies(step))
         };
+        let steps = self.memos.iter().map(|memo| memo.steps.clone());
         // Then it has its texts already.
-        if self.memos.iter().map(|memo| &memo.steps).eq(&stretches) && self.memos.iter().all(is_as_before) {
+        if self.is_settled && steps.eq(self.watch.stretches()) && self.memos.iter().all(is_as_before) {
             return;
         }
+        self.is_settled = true;
+        let is_kept = |step| self.watch.stretches().any(|steps| steps.contains(&step));
+        let loose = self.watch.values().filter(|(step, _)| !is_kept(*step));
+        self.always = loose.filter_map(|(_, value)| element.derivation(&value)).collect();
+        self.always.sort_unstable();
+        self.always.dedup();
         let memo = |steps: Range<usize>| {
             let values = self.watch.values().filter(|(step, _)| steps.contains(step));
             let values: Vec<(usize, Accessor, bool)> = values
@@ -94,7 +99,7 @@ impl Repeats {
                 .collect();
             Memo::new(steps, &values, element)
         };
-        self.memos = stretches.into_iter().map(memo).collect();
+        self.memos = self.watch.stretches().map(memo).collect();
     }
 }
 
