@@ -10,7 +10,6 @@ use std::marker::PhantomData;
 use super::element::Element;
 use super::field::Place;
 use super::kind::{Kind, Scalar};
-use super::source::FieldRef;
 use crate::{Error, Result};
 
 /// Untyped access to one field.
@@ -268,6 +267,14 @@ impl<T> Clone for Typed<T> {
 impl<T> Copy for Typed<T> {}
 
 impl<T: Value> Typed<T> {
+    /// Access that is known to be to a value of this type.
+    pub(super) fn new(accessor: Accessor) -> Self {
+        Self {
+            accessor,
+            value: PhantomData,
+        }
+    }
+
     /// The value in `element`.
     #[inline]
     pub fn get<'e>(&self, element: &'e Element) -> T::Read<'e> {
@@ -335,36 +342,3 @@ impl Value for Text {
 /// Stands for text in [`Typed`]; read as `Cow<str>`, invalid UTF-8 replaced.
 #[derive(Debug)]
 pub struct Text;
-
-impl FieldRef<'_> {
-    /// Typed access; an error if the field is of another kind.
-    pub fn typed<T: Value>(&self) -> Result<Typed<T>> {
-        if !T::accepts(self.kind()) {
-            return Err(Error::invalid(format!(
-                "field {:?} is of kind {}, which cannot be read as {}",
-                self.full_name(),
-                self.kind(),
-                std::any::type_name::<T>()
-            )));
-        }
-        Ok(Typed {
-            accessor: self.any(),
-            value: PhantomData,
-        })
-    }
-
-    /// Access to a text.
-    pub fn str(&self) -> Result<Typed<Text>> {
-        self.typed()
-    }
-
-    /// Access to an unsigned 32-bit integer.
-    pub fn u32(&self) -> Result<Typed<u32>> {
-        self.typed()
-    }
-
-    /// Access to an unsigned 64-bit integer.
-    pub fn u64(&self) -> Result<Typed<u64>> {
-        self.typed()
-    }
-}

@@ -7,7 +7,6 @@
 use std::ops::Range;
 
 use super::put::Put;
-use super::source::Container;
 use super::word::{WORD, Word};
 
 /// Where the parts of a data source's elements are.
@@ -45,6 +44,20 @@ impl Layout {
     /// Size in bytes of the fixed part.
     pub fn fixed_len(&self) -> usize {
         self.fixed as usize
+    }
+}
+
+/// A handle on one whole static struct of a data source, with which a producer fills it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Container {
+    pub(super) offset: u32,
+    pub(super) size: u32,
+}
+
+impl Container {
+    /// Size of the struct in bytes.
+    pub fn size(&self) -> usize {
+        self.size as usize
     }
 }
 

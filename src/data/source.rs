@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::accessor::Accessor;
-use super::element::Layout;
+use super::accessor::{Accessor, Text, Typed, Value};
+use super::element::{Container, Layout};
 use super::field::{
     Annotations, Field, FieldId, Flags, NewField, Place, Settings, StaticField, apply_template, default_annotations,
 };
@@ -39,20 +39,6 @@ impl SourceType {
             2 => Ok(SourceType::Array),
             other => Err(Error::invalid(format!("invalid data source type: {other}"))),
         }
-    }
-}
-
-/// A handle on one whole static struct of a data source, with which a producer fills it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Container {
-    pub(super) offset: u32,
-    pub(super) size: u32,
-}
-
-impl Container {
-    /// Size of the struct in bytes.
-    pub fn size(&self) -> usize {
-        self.size as usize
     }
 }
 
@@ -479,5 +465,35 @@ impl FieldRef<'_> {
 
     pub(super) fn full_name(&self) -> &str {
         &self.source.get(self.id).full_name
+    }
+}
+
+impl FieldRef<'_> {
+    /// Typed access; an error if the field is of another kind.
+    pub fn typed<T: Value>(&self) -> Result<Typed<T>> {
+        if !T::accepts(self.kind()) {
+            return Err(Error::invalid(format!(
+                "field {:?} is of kind {}, which cannot be read as {}",
+                self.full_name(),
+                self.kind(),
+                std::any::type_name::<T>()
+            )));
+        }
+        Ok(Typed::new(self.any()))
+    }
+
+    /// Access to a text.
+    pub fn str(&self) -> Result<Typed<Text>> {
+        self.typed()
+    }
+
+    /// Access to an unsigned 32-bit integer.
+    pub fn u32(&self) -> Result<Typed<u32>> {
+        self.typed()
+    }
+
+    /// Access to an unsigned 64-bit integer.
+    pub fn u64(&self) -> Result<Typed<u64>> {
+        self.typed()
     }
 }

@@ -11,6 +11,9 @@ use crate::{Error, Result, ResultExt};
 
 /// Security modules that programs can be attached to are among these.
 const PARAMETERS: &str = "quiet panic=-1 lsm=lockdown,capability,landlock,yama,apparmor,bpf";
+/// A kernel that is given no file system gives up in less than a second, if the hardware helps. Where that does not work, it may as well do nothing
+/// for ever.
+const TRIAL: Duration = Duration::from_secs(15);
 /// How often somebody looks whether it has ended.
 const TICK: Duration = Duration::from_millis(100);
 /// More output than this is not kept.
@@ -46,20 +49,41 @@ impl Machine {
     pub fn run(&self, files: Archive, goes_on: impl Fn() -> bool) -> Result<String> {
         let mut initramfs = tempfile::NamedTempFile::new().context("creating temporary file")?;
         std::io::Write::write_all(&mut initramfs, &files.finish()).context("writing the first file system")?;
+        let files = Some(initramfs.path());
         if OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok() {
-            match self.boot("kvm", initramfs.path(), &goes_on)? {
-                Ended::Well(output) => return Ok(output),
-                // Within virtual machines there is often one that does not work.
-                Ended::Failed(why) => tracing::debug!("without KVM: {why}"),
-            }
+            // Within virtual machines there is often one that does not work.
+            let why = match self.boot("kvm", None, TRIAL.min(self.limit), &goes_on)? {
+                Ended::Well(_) => match self.boot("kvm", files, self.limit, &goes_on)? {
+                    Ended::Well(output) => return Ok(output),
+                    Ended::Late(output) => return Err(self.late(&output)),
+                    Ended::Failed(why) => why,
+                },
+                Ended::Late(_) => "a kernel does not come to its end".to_owned(),
+                Ended::Failed(why) => why,
+            };
+            tracing::debug!("without KVM: {why}");
         }
-        match self.boot("tcg", initramfs.path(), &goes_on)? {
+        match self.boot("tcg", files, self.limit, &goes_on)? {
             Ended::Well(output) => Ok(output),
+            Ended::Late(output) => Err(self.late(&output)),
             Ended::Failed(why) => Err(Error::invalid(why)),
         }
     }
 
-    fn boot(&self, accelerator: &str, initramfs: &Path, goes_on: impl Fn() -> bool) -> Result<Ended> {
+    fn late(&self, output: &str) -> Error {
+        let (limit, last) = (self.limit, last_lines(output, 10));
+        let what = format!("the machine has not ended after {limit:?}; the last that it said: {last}");
+        Error::new(crate::ErrorKind::Other, what)
+    }
+
+    /// Boots with these files, or with none, and waits for the end.
+    fn boot(
+        &self,
+        accelerator: &str,
+        initramfs: Option<&Path>,
+        limit: Duration,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<Ended> {
         let (program, machine, console) = emulator()?;
         let mut qemu = Command::new(program);
         qemu.arg("-machine")
@@ -67,10 +91,11 @@ impl Machine {
             .args(["-cpu", "max", "-smp", "2", "-m", &self.megabytes.to_string()])
             .args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-kernel"])
             .arg(&self.kernel)
-            .arg("-initrd")
-            .arg(initramfs)
             .arg("-append")
             .arg(format!("console={console} {PARAMETERS}"));
+        if let Some(initramfs) = initramfs {
+            qemu.arg("-initrd").arg(initramfs);
+        }
         let failed = tempfile::NamedTempFile::new().context("creating temporary file")?;
         let stderr = failed.reopen().context("opening temporary file")?;
         let child = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn();
@@ -84,48 +109,43 @@ impl Machine {
             }
             Err(error) => return Err(error).with_context(|| format!("running {program}")),
         };
-        let (success, output) = self.follow(Running(child), goes_on)?;
-        if success {
-            return Ok(Ended::Well(output));
-        }
-        let why = fs::read_to_string(failed.path()).unwrap_or_default();
-        Ok(Ended::Failed(format!("{program} failed: {}", last_lines(&why, 5))))
+        Ok(match follow(Running(child), limit, goes_on)? {
+            (Some(true), output) => Ended::Well(output),
+            (None, output) => Ended::Late(output),
+            (Some(false), _) => {
+                let why = fs::read_to_string(failed.path()).unwrap_or_default();
+                Ended::Failed(format!("{program} failed: {}", last_lines(&why, 5)))
+            }
+        })
     }
+}
 
-    fn follow(&self, mut qemu: Running, goes_on: impl Fn() -> bool) -> Result<(bool, String)> {
-        let console = qemu.0.stdout.take();
-        let reader = std::thread::spawn(move || {
-            let mut output = Vec::new();
-            if let Some(console) = console {
-                // What was read until something failed is what there is.
-                let _ = console.take(MOST_OUTPUT).read_to_end(&mut output);
-            }
-            String::from_utf8_lossy(&output).replace('\r', "")
-        });
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = qemu.0.try_wait().context("waiting for QEMU")? {
-                break status;
-            }
-            if !goes_on() {
-                return Err(Error::new(crate::ErrorKind::Other, "interrupted"));
-            }
-            if start.elapsed() > self.limit {
-                drop(qemu);
-                let output = reader.join().unwrap_or_default();
-                return Err(Error::new(
-                    crate::ErrorKind::Other,
-                    format!(
-                        "the machine has not ended after {:?}; the last that it said: {}",
-                        self.limit,
-                        last_lines(&output, 10)
-                    ),
-                ));
-            }
-            std::thread::sleep(TICK);
-        };
-        Ok((status.success(), reader.join().unwrap_or_default()))
-    }
+/// Waits for QEMU to end, which is ended after `limit`. Whether it was successful, if it ended itself, and what the machine printed.
+fn follow(mut qemu: Running, limit: Duration, goes_on: impl Fn() -> bool) -> Result<(Option<bool>, String)> {
+    let console = qemu.0.stdout.take();
+    let reader = std::thread::spawn(move || {
+        let mut output = Vec::new();
+        if let Some(console) = console {
+            // What was read until something failed is what there is.
+            let _ = console.take(MOST_OUTPUT).read_to_end(&mut output);
+        }
+        String::from_utf8_lossy(&output).replace('\r', "")
+    });
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = qemu.0.try_wait().context("waiting for QEMU")? {
+            break Some(status.success());
+        }
+        if !goes_on() {
+            return Err(Error::new(crate::ErrorKind::Other, "interrupted"));
+        }
+        if start.elapsed() > limit {
+            drop(qemu);
+            break None;
+        }
+        std::thread::sleep(TICK);
+    };
+    Ok((status, reader.join().unwrap_or_default()))
 }
 
 /// How QEMU ended.
@@ -134,6 +154,8 @@ enum Ended {
     Well(String),
     /// With what it said about it.
     Failed(String),
+    /// Not by itself, with what the machine printed.
+    Late(String),
 }
 
 /// A child that ends when this is dropped.
