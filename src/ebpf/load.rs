@@ -118,8 +118,11 @@ impl EbpfObject {
             Ok(object) => return Ok(Attempt::Loaded(object)),
             Err(error) => error,
         };
-        let refused = log.refusal(LOG_TAIL).map(|refusal| refusal.program);
-        let is_forbidden = error.kind() == libbpf_rs::ErrorKind::PermissionDenied;
+        let refusal = log.refusal(LOG_TAIL);
+        // What the verifier finds fault with is refused by the same error, but it says why.
+        let is_unexplained = refusal.as_ref().is_some_and(|refusal| refusal.tail.is_empty());
+        let is_forbidden = is_unexplained && error.kind() == libbpf_rs::ErrorKind::PermissionDenied;
+        let refused = refusal.map(|refusal| refusal.program);
         let error = load_error(&error, &log);
         match refused {
             None if linked => Ok(Attempt::WithoutLinks),
