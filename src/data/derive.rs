@@ -13,11 +13,6 @@ use crate::Result;
 
 /// Makes values of an element from others of it.
 pub trait Derive: Send {
-    /// Whether there is anything to do in [`meet`](Self::meet).
-    fn meets(&self) -> bool {
-        false
-    }
-
     /// Does what has to be done for every element, and in the order of the subscribers, even if the values are never made.
     ///
     /// # Errors
@@ -41,10 +36,6 @@ impl<F: FnMut(&mut Element) + Send> Derive for F {
 struct Always<F>(F);
 
 impl<F: FnMut(&mut Element) + Send> Derive for Always<F> {
-    fn meets(&self) -> bool {
-        true
-    }
-
     #[inline]
     fn meet(&mut self, element: &mut Element) -> Result<()> {
         (self.0)(element);
@@ -59,7 +50,6 @@ pub struct Derivation {
     inputs: Vec<Accessor>,
     outputs: Vec<Accessor>,
     version: Option<Arc<AtomicU64>>,
-    meets: bool,
     work: Box<dyn Derive>,
 }
 
@@ -75,7 +65,6 @@ impl Derivation {
             inputs: inputs.into_iter().collect(),
             outputs: outputs.into_iter().collect(),
             version: None,
-            meets: work.meets(),
             work: Box::new(work),
         }
     }
@@ -95,19 +84,12 @@ impl Derivation {
         self
     }
 
-    /// See [`Derive::meet`].
+    /// Makes the values.
     #[inline]
-    pub(super) fn meet(&mut self, element: &mut Element) -> Result<()> {
-        match self.meets {
-            true => self.work.meet(element),
-            false => Ok(()),
-        }
-    }
-
-    /// See [`Derive::derive`].
-    #[inline]
-    pub(super) fn derive(&mut self, element: &mut Element) {
+    pub(super) fn run(&mut self, element: &mut Element) -> Result<()> {
+        self.work.meet(element)?;
         self.work.derive(element);
+        Ok(())
     }
 }
 
@@ -120,41 +102,33 @@ impl std::fmt::Debug for Derivation {
     }
 }
 
-/// The derivations that were left to one subscriber, each with its priority.
+/// The derivations that were left to one subscriber, in their order, each with its priority.
 #[derive(Debug, Default)]
 pub(super) struct Derivations {
     all: Vec<(i32, Derivation)>,
-    /// How many of them, which come first, have to do with every element.
-    meeting: usize,
     versions: Vec<Arc<AtomicU64>>,
     /// The sum of the versions at the last look; 0 before the first.
     seen: u64,
 }
 
 impl Derivations {
-    /// `all` are in the order of the subscribers.
-    pub(super) fn new(mut all: Vec<(i32, Derivation)>) -> Self {
-        // What is made later is made of the inputs alone, in whatever order.
-        all.sort_by_key(|(_, derivation)| !derivation.meets);
+    pub(super) fn new(all: Vec<(i32, Derivation)>) -> Self {
         let versions = all.iter().filter_map(|(_, derivation)| derivation.version.clone());
         Self {
-            meeting: all.iter().filter(|(_, derivation)| derivation.meets).count(),
             versions: versions.collect(),
             seen: 0,
             all,
         }
     }
 
-    /// The derivations in an order in which they can be subscribers again.
-    pub(super) fn into_all(mut self) -> Vec<(i32, Derivation)> {
-        self.all.sort_by_key(|(priority, _)| *priority);
+    pub(super) fn into_all(self) -> Vec<(i32, Derivation)> {
         self.all
     }
 
     /// Begins with a new element.
     #[inline]
     pub(super) fn meet<'e>(&'e mut self, element: &'e mut Element) -> Result<LazyElement<'e>> {
-        for (_, derivation) in self.all.iter_mut().take(self.meeting) {
+        for (_, derivation) in &mut self.all {
             derivation.work.meet(element)?;
         }
         Ok(LazyElement {
@@ -247,7 +221,7 @@ impl Lazy for LazyElement<'_> {
 
     fn force(&mut self, derivation: usize) {
         if let Some((_, derivation)) = self.derivations.all.get_mut(derivation) {
-            derivation.derive(self.element);
+            derivation.work.derive(self.element);
         }
     }
 }
@@ -372,10 +346,6 @@ mod tests {
     struct Even(Accessor, Arc<AtomicU64>);
 
     impl Derive for Even {
-        fn meets(&self) -> bool {
-            true
-        }
-
         fn meet(&mut self, element: &mut Element) -> Result<()> {
             match self.0.bits(element) {
                 number if number % 2 == 0 => {

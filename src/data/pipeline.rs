@@ -141,10 +141,7 @@ impl Pipeline {
                     }
                 }
                 Subscriber::Lazy(call, derivations) => call(derivations.meet(element)?)?,
-                Subscriber::Derivation(derivation) => {
-                    derivation.meet(element)?;
-                    derivation.derive(element);
-                }
+                Subscriber::Derivation(derivation) => derivation.run(element)?,
                 Subscriber::Code(subscription) => code.single(*subscription, element),
                 Subscriber::Array(_) => {}
             }
@@ -179,8 +176,7 @@ impl Pipeline {
                 }
                 Subscriber::Derivation(derivation) => {
                     for element in elements.iter_mut() {
-                        derivation.meet(element)?;
-                        derivation.derive(element);
+                        derivation.run(element)?;
                     }
                 }
                 Subscriber::Lazy(..) => {}

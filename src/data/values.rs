@@ -22,20 +22,10 @@ impl Values {
     /// Takes the values of the fields that `accessors` access. Bitfields are left out.
     pub fn take<'a>(accessors: impl IntoIterator<Item = &'a Accessor>, element: &Element) -> Self {
         let mut values = Self::default();
+        let mut words = Vec::new();
         for accessor in accessors {
             match accessor.place {
-                Place::Fixed { offset, len } => {
-                    for word in Word::covering(offset, len) {
-                        let value = word.read(element.words());
-                        match values.fixed.last_mut() {
-                            Some((last, values)) if last.index == word.index => {
-                                last.mask |= word.mask;
-                                *values |= value;
-                            }
-                            _ => values.fixed.push((word, value)),
-                        }
-                    }
-                }
+                Place::Fixed { offset, len } => Word::add_covering(offset, len, &mut words),
                 Place::Slot(slot) => {
                     let bytes = element.slot(slot);
                     let span = Span {
@@ -51,6 +41,8 @@ impl Values {
                 Place::Bits { .. } | Place::Nowhere => {}
             }
         }
+        let value = |word: Word| (word, word.read(element.words()));
+        values.fixed = words.into_iter().map(value).collect();
         // Between several runs there could be slots of others.
         if let [(first, run)] = &values.spans[..] {
             values.put = Put::new(*first..*first + run.len() as u32);

@@ -234,17 +234,22 @@ fn batch_operations() -> Option<bool> {
 
 /// Why the kernel takes no program or map from this process.
 pub fn not_allowed(error: &dyn std::fmt::Display) -> Error {
-    let memory = match older_than(Feature::MemoryAccounting.since().0) {
-        Some(true) => ", and enough locked memory (ulimit -l unlimited), as which kernels before 5.11 count maps",
-        _ => "",
-    };
     Error::new(
         crate::ErrorKind::Permission,
         format!("the kernel does not allow it: {error}"),
     )
-    .with_hint(format!(
+    .with_hint(what_is_needed())
+}
+
+/// What the kernel wants to see before it takes programs and maps from a process.
+pub fn what_is_needed() -> String {
+    let memory = match older_than(Feature::MemoryAccounting.since().0) {
+        Some(true) => ", and enough locked memory (ulimit -l unlimited), as which kernels before 5.11 count maps",
+        _ => "",
+    };
+    format!(
         "loading eBPF needs CAP_BPF and CAP_PERFMON, or root, and a kernel that is not locked down against it{memory}"
-    ))
+    )
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::features::{self, Feature};
 use super::loaded::Loaded;
 use super::markers::{BUILD_ID_MAP, MNTNS_FILTER_MAP, MNTNS_FILTER_SWITCH, SOCKETS_MAP, SWITCHED_MAPS};
 use super::object::{EbpfObject, IFACE, PARAM_PREFIX, ProgramInfo, open};
-use super::print::{self, Log};
+use super::print::{self, Log, Refusal};
 use super::sockets::{SocketFields, SocketOwners};
 use crate::metadata::params::ParamValues;
 use crate::{Error, ErrorKind, Result};
@@ -119,20 +119,13 @@ impl EbpfObject {
             Err(error) => error,
         };
         let refusal = log.refusal(LOG_TAIL);
-        // What the verifier finds fault with is refused by the same error, but it says why.
-        let is_unexplained = refusal.as_ref().is_some_and(|refusal| refusal.tail.is_empty());
-        let is_forbidden = is_unexplained && error.kind() == libbpf_rs::ErrorKind::PermissionDenied;
+        let error = load_error(&error, &log, refusal.as_ref());
         let refused = refusal.map(|refusal| refusal.program);
-        let error = load_error(&error, &log);
         match refused {
             None if linked => Ok(Attempt::WithoutLinks),
             Some(program) => {
                 let info = self.programs().iter().find(|info| info.name == program);
-                let hint = info.and_then(|info| match too_old(info) {
-                    None if is_forbidden => Some(forbidden(info)),
-                    hint => hint,
-                });
-                let error = match hint {
+                let error = match info.and_then(too_old) {
                     Some(hint) => error.with_hint(hint),
                     None => error,
                 };
@@ -549,15 +542,6 @@ fn too_old(program: &ProgramInfo) -> Option<String> {
     ))
 }
 
-/// What is said of a program that the kernel knows, but does not permit.
-fn forbidden(program: &ProgramInfo) -> String {
-    let (name, section) = (&program.name, &program.section);
-    format!(
-        "this kernel does not permit programs like {name:?} (section {section:?}), or not what it calls: \
-         `cat /sys/kernel/security/lockdown` says whether it is locked down"
-    )
-}
-
 pub(super) fn say_left_out(program: &ProgramInfo, error: &Error) {
     let fields = program.optional.as_deref().unwrap_or_default().join(", ");
     let lost = if fields.is_empty() {
@@ -569,15 +553,16 @@ pub(super) fn say_left_out(program: &ProgramInfo, error: &Error) {
 }
 
 /// Why the kernel did not take the object: the refused program with the end of the verifier's log, or libbpf's complaint.
-fn load_error(error: &libbpf_rs::Error, log: &Log) -> Error {
-    let permission = error.kind() == libbpf_rs::ErrorKind::PermissionDenied && !log.mentions("BEGIN PROG LOAD LOG");
-    if permission {
+fn load_error(error: &libbpf_rs::Error, log: &Log, refusal: Option<&Refusal>) -> Error {
+    let is_denied = error.kind() == libbpf_rs::ErrorKind::PermissionDenied;
+    if is_denied && !log.mentions("BEGIN PROG LOAD LOG") {
         return features::not_allowed(error);
     }
-    match log.refusal(LOG_TAIL) {
+    match refusal {
         Some(refusal) if !refusal.tail.is_empty() => {
             let place = refusal
                 .source_line
+                .as_ref()
                 .map(|line| format!(" at `{line}`"))
                 .unwrap_or_default();
             let tail = refusal
@@ -591,9 +576,15 @@ fn load_error(error: &libbpf_rs::Error, log: &Log) -> Error {
             ))
             .with_hint("run with `-v` for the whole log")
         }
-        _ => Error::unsupported(
-            log.cause()
-                .map_or_else(|| error.to_string(), |cause| format!("{cause}: {error}")),
-        ),
+        _ => {
+            let unexplained = Error::unsupported(
+                log.cause()
+                    .map_or_else(|| error.to_string(), |cause| format!("{cause}: {error}")),
+            );
+            match is_denied {
+                true => unexplained.with_hint(features::what_is_needed()),
+                false => unexplained,
+            }
+        }
     }
 }

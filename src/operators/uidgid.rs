@@ -604,10 +604,6 @@ struct Job {
 }
 
 impl Derive for NameText {
-    fn meets(&self) -> bool {
-        true
-    }
-
     #[inline]
     fn meet(&mut self, _: &mut Element) -> Result<()> {
         if self.paused.load(Ordering::Relaxed) {

@@ -118,13 +118,13 @@ impl Table {
             made: Vec::new(),
             repeats: Repeats::new(0, std::iter::empty()),
         };
-        table.settle();
         if let Some(total) = terminal {
             if selection.is_default() {
                 table.leave_out(total);
             }
             table.rescale(total);
         }
+        table.settle();
         Ok(table)
     }
 
@@ -267,7 +267,6 @@ impl Table {
             }
             keep
         });
-        self.settle();
     }
 }
 

@@ -117,15 +117,35 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::data::{DataSource, Derivation, Derive, NewField, Pipeline, Scalar, SourceType, Values};
+    use crate::data::{DataSource, Derivation, Derive, Pipeline, Scalar, SourceType, Values};
+    use crate::output::testing::add;
+
+    /// Has `values`, with a blank after each, written for the elements of `pipeline`. The text of the last one is in what is returned.
+    fn write<const N: usize>(values: [Accessor; N], pipeline: &mut Pipeline) -> Arc<Mutex<String>> {
+        let mut repeats = Repeats::new(N, values.into_iter().enumerate());
+        let text = Arc::new(Mutex::new(String::new()));
+        let written = Arc::clone(&text);
+        pipeline.subscribe_lazily(1, move |element| {
+            let mut out = Vec::new();
+            repeats.append(element, &mut out, |steps, element, out| {
+                for value in &values[steps] {
+                    match value.kind() {
+                        kind if kind.is_text() => out.extend_from_slice(value.text(element)),
+                        _ => out.extend_from_slice(value.bits(element).to_string().as_bytes()),
+                    }
+                    out.push(b' ');
+                }
+            });
+            *written.lock().unwrap() = String::from_utf8(out).unwrap();
+            Ok(())
+        });
+        text
+    }
 
     #[test]
     fn derived_values_are_made_for_what_is_written_anew() {
         let mut source = DataSource::new("test", SourceType::Single, None);
-        let mut add = |name: &str, kind: Scalar| {
-            let id = source.add_field(NewField::new(name, kind)).unwrap();
-            source.accessor(id)
-        };
+        let mut add = |name: &str, kind: Scalar| add(&mut source, name, kind);
         let id = add("id", Scalar::Uint32);
         let name = add("name", Scalar::String);
         let [other, count] = ["other", "count"].map(|name| add(name, Scalar::Uint32));
@@ -147,23 +167,7 @@ mod tests {
         };
         pipeline.derive(0, Derivation::new([count], [count_text], counts));
         let values = [id, name, other, count, count_text];
-        let mut repeats = Repeats::new(values.len(), values.into_iter().enumerate());
-        let text = Arc::new(Mutex::new(String::new()));
-        let written = Arc::clone(&text);
-        pipeline.subscribe_lazily(1, move |element| {
-            let mut out = Vec::new();
-            repeats.append(element, &mut out, |steps, element, out| {
-                for value in &values[steps] {
-                    match value.kind() {
-                        kind if kind.is_text() => out.extend_from_slice(value.text(element)),
-                        _ => out.extend_from_slice(value.bits(element).to_string().as_bytes()),
-                    }
-                    out.push(b' ');
-                }
-            });
-            *written.lock().unwrap() = String::from_utf8(out).unwrap();
-            Ok(())
-        });
+        let text = write(values, &mut pipeline);
         let mut show = |number: u32, version: u64| {
             let mut element = Element::new(source.layout());
             id.set_bits(&mut element, u64::from(number / 100 % 2));
@@ -194,10 +198,6 @@ mod tests {
     }
 
     impl Derive for OddNames {
-        fn meets(&self) -> bool {
-            true
-        }
-
         fn meet(&mut self, element: &mut Element) -> crate::Result<()> {
             self.is_odd = self.number.bits(element) % 2 == 1;
             if self.is_odd {
@@ -216,10 +216,7 @@ mod tests {
     #[test]
     fn what_is_announced_is_not_taken_for_what_is_not_there() {
         let mut source = DataSource::new("test", SourceType::Single, None);
-        let mut add = |name: &str, kind: Scalar| {
-            let id = source.add_field(NewField::new(name, kind)).unwrap();
-            source.accessor(id)
-        };
+        let mut add = |name: &str, kind: Scalar| add(&mut source, name, kind);
         let number = add("number", Scalar::Uint32);
         let names = ["a", "b", "c"].map(|name| add(name, Scalar::String));
         let mut odd = Element::new(source.layout());
@@ -233,25 +230,12 @@ mod tests {
         };
         let mut pipeline = Pipeline::default();
         pipeline.derive(0, Derivation::new([], names, work));
-        let mut repeats = Repeats::new(names.len(), names.into_iter().enumerate());
-        let text = Arc::new(Mutex::new(Vec::new()));
-        let written = Arc::clone(&text);
-        pipeline.subscribe_lazily(1, move |element| {
-            let mut out = Vec::new();
-            repeats.append(element, &mut out, |steps, element, out| {
-                for name in &names[steps] {
-                    out.extend_from_slice(name.text(element));
-                    out.push(b' ');
-                }
-            });
-            *written.lock().unwrap() = out;
-            Ok(())
-        });
+        let text = write(names, &mut pipeline);
         for value in 0..1000 {
             let mut element = Element::new(source.layout());
             number.set_bits(&mut element, value);
             pipeline.emit(&mut element).unwrap();
-            let expected: &[u8] = if value % 2 == 1 { b"odd odd odd " } else { b"   " };
+            let expected = if value % 2 == 1 { "odd odd odd " } else { "   " };
             assert_eq!(*text.lock().unwrap(), expected, "{value}");
         }
     }

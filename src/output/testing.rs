@@ -5,13 +5,19 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::data::{
-    Annotations, DataSource, Element, FieldId, FieldSettings, Flags, Kind, NewField, Scalar, Settings, SourceType,
-    StaticField,
+    Accessor, Annotations, DataSource, Element, FieldId, FieldSettings, Flags, Kind, NewField, Scalar, Settings,
+    SourceType, StaticField,
 };
 
 pub(crate) const TRACE_OPEN: &str = include_str!("../../tests/reference/schema/trace_open.json");
 pub(crate) const TRACE_EXEC: &str = include_str!("../../tests/reference/schema/trace_exec.json");
 pub(crate) const TRACE_TCP: &str = include_str!("../../tests/reference/schema/trace_tcp.json");
+
+/// Adds a field and returns access to it.
+pub(crate) fn add(source: &mut DataSource, name: &str, kind: Scalar) -> Accessor {
+    let id = source.add_field(NewField::new(name, kind)).unwrap();
+    source.accessor(id)
+}
 
 /// The recorded fields of the first data source of a schema.
 pub(crate) fn recorded(schema: &str) -> (String, Vec<Value>) {

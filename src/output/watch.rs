@@ -147,12 +147,8 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{DataSource, NewField, Scalar, SourceType};
-
-    fn add(source: &mut DataSource, name: &str, kind: Scalar) -> Accessor {
-        let id = source.add_field(NewField::new(name, kind)).unwrap();
-        source.accessor(id)
-    }
+    use crate::data::{DataSource, Scalar, SourceType};
+    use crate::output::testing::add;
 
     /// What is worth keeping after elements in which each value changes every so often; 0 means never.
     fn stretches(every: &[u32]) -> Vec<(usize, usize)> {

@@ -48,10 +48,6 @@ pub(super) struct EndpointText {
 }
 
 impl Derive for EndpointText {
-    fn meets(&self) -> bool {
-        true
-    }
-
     fn meet(&mut self, element: &mut Element) -> Result<()> {
         self.address.read(element).map(drop)
     }

@@ -57,10 +57,6 @@ impl TimestampText {
 }
 
 impl Derive for TimestampText {
-    fn meets(&self) -> bool {
-        true
-    }
-
     /// Replaces the number.
     #[inline]
     fn meet(&mut self, element: &mut Element) -> Result<()> {

@@ -523,10 +523,6 @@ struct Enricher {
 }
 
 impl Derive for Enricher {
-    fn meets(&self) -> bool {
-        true
-    }
-
     /// Looks up the container, at the time that the element still has.
     #[inline]
     fn meet(&mut self, element: &mut Element) -> Result<()> {
